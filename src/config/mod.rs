@@ -1,0 +1,3 @@
+//! Text to plan: the only home of TOML.
+
+pub mod plan;

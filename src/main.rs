@@ -1,0 +1,3 @@
+//! Arguments to mode; the only place where an error becomes an exit code.
+
+fn main() {}
