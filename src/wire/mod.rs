@@ -1,1 +1,6 @@
-//! wire.
+//! Bytes to values and back, without a system call; every parser survives any input.
+
+pub mod envfile;
+pub mod http;
+pub mod notify;
+pub mod reply;
