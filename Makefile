@@ -1,0 +1,92 @@
+# pisup: everything that is done with this tree is done from here.
+
+# The sandbox node: PROFILE=classic|native, KUBE=real|double, ARGS for node-ctl and node-kubectl.
+PROFILE ?= classic
+KUBE    ?= real
+ARGS    ?=
+export PROFILE KUBE
+
+CARGO   ?= cargo
+SANDBOX := tests/sandbox/node.sh
+
+# Tests that need neither root nor a service. All others run in namespaces, as root.
+PLAIN := $(patsubst tests/%.rs,--test %,$(wildcard $(addprefix tests/,$(addsuffix .rs, \
+    tidy model props units golden cli))))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+##@ A node to play with (as root; in namespaces of its own)
+
+.PHONY: node node-worker node-ctl node-kubectl node-shell node-stop
+node: deps parts release ## A master node on real parts, then its status
+	$(SANDBOX) up
+
+node-worker: deps parts release ## A second node, a worker, beside it
+	$(SANDBOX) worker
+
+node-ctl: ## pisup ctl in it: make node-ctl ARGS="status etcd"
+	@$(SANDBOX) ctl $(ARGS)
+
+node-kubectl: ## kubectl in it: make node-kubectl ARGS="get nodes"
+	@$(SANDBOX) kubectl $(ARGS)
+
+node-shell: ## A shell in it
+	@$(SANDBOX) shell
+
+node-stop: ## Ends all of it
+	@$(SANDBOX) stop
+
+##@ Build
+
+.PHONY: release parts deps
+release: ## target/release/pisup
+	@tests/deps.sh build
+	$(CARGO) build --release --locked
+
+parts: ## flanneld, kubelet and the control plane from Go modules: 12 minutes once, then cached
+	@tests/deps.sh real
+	tests/real/build.sh amd64
+
+deps: ## Installs the Debian packages that are missing (as root)
+	@tests/deps.sh build node
+
+##@ Prove
+
+.PHONY: check fmt lint pure plain model test test-rust test-node test-kube
+check: fmt lint pure plain ## No root, no services, two minutes: style, lints, purity, tests
+
+fmt: ## Formatting
+	$(CARGO) fmt --check
+
+lint: ## Clippy, no warning allowed
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+pure: ## The machine alone, without std: it can touch nothing
+	@mkdir -p target/pure
+	rustc --cfg pure --edition 2024 --crate-type lib --emit=metadata -D warnings \
+	    --out-dir target/pure src/machine/mod.rs
+
+plain: ## Unit, model, property and style tests
+	$(CARGO) test --locked --lib --bins $(PLAIN)
+
+model: ## Every state of every small graph, with counts
+	$(CARGO) test --locked --test model -- --nocapture
+
+test: check test-node test-rust ## Everything (as root)
+
+test-rust: deps ## All of cargo's tests, with those that need namespaces (as root)
+	$(CARGO) test --locked
+
+test-node: deps ## A node of real dockerd and etcd, doubles of the rest (as root)
+	KUBE=double tests/sandbox/test.sh
+
+test-kube: deps parts release ## A master and a worker with real kubelets (as root, 15 minutes)
+	KUBE=real tests/sandbox/test.sh
+
+##@ Help
+
+.PHONY: help
+help: ## This
+	@awk -F ':.*## ' '/^##@/ { printf "\n%s\n", substr($$0, 5) } \
+	    /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,59 @@
+#!/bin/bash
+# Says which Debian packages are missing for a target of the Makefile, and installs them as root.
+#
+#     tests/deps.sh GROUP...      GROUP: build | node | real
+#
+# A program that is there is used, wherever it came from. No service is started by the
+# installation: the sandbox has its own daemons, and the machine's are none of our business.
+set -euo pipefail
+
+# What has to be there, and the package that brings it.
+build="git:git cc:gcc"
+node="dockerd:docker.io containerd:containerd runc:runc etcd:etcd-server etcdctl:etcd-client
+    ip:iproute2 iptables:iptables unshare:util-linux busybox:busybox-static openssl:openssl
+    kubectl:kubernetes-client conntrack:conntrack curl:curl python3:python3-minimal"
+real="/usr/lib/go-1.19/bin/go:golang-1.19-go gcc:gcc /usr/include/stdio.h:libc6-dev"
+
+die() { echo "deps.sh: $*" >&2; exit 1; }
+
+missing() {
+    local group pair
+    for group in "$@"; do
+        case $group in build | node | real) ;; *) die "unknown group '$group'" ;; esac
+        for pair in ${!group}; do
+            local wanted=${pair%:*}
+            [ -e "$wanted" ] || command -v "$wanted" >/dev/null || echo "${pair#*:}"
+        done
+    done | sort -u | xargs
+}
+
+# The client of Rust is not Debian's: 1.85 is needed, and Debian 12 has 1.63.
+if ! command -v cargo >/dev/null; then
+    die "no cargo in PATH; Rust 1.85 or later: https://rustup.rs, or apt-get install rustup"
+fi
+
+packages=$(missing "$@")
+[ -n "$packages" ] || exit 0
+
+if [ "$(id -u)" != 0 ]; then
+    die "missing: $packages; as root: apt-get install $packages"
+fi
+if ! command -v apt-get >/dev/null; then
+    die "missing: $packages (names as in Debian 12), and there is no apt-get to install them"
+fi
+
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+fi
+echo "installing $packages"
+export DEBIAN_FRONTEND=noninteractive
+apt="apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0"
+$apt update
+# shellcheck disable=SC2086
+$apt install -y --no-install-recommends $packages </dev/null >/dev/null
+
+packages=$(missing "$@")
+[ -z "$packages" ] || die "installed, and still not found: $packages"
