@@ -24,8 +24,8 @@ armv7) GOARCH=arm GOARM=7; cc=arm-linux-gnueabihf-gcc
 *) die "unknown architecture '$arch'; known: amd64 armv7" ;;
 esac
 # Static programs: they go into images that hold nothing else.
-CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local
-export GOARCH CGO_ENABLED GOFLAGS GOTOOLCHAIN
+GOFLAGS=-buildvcs=false GOTOOLCHAIN=local
+export GOARCH GOFLAGS GOTOOLCHAIN
 
 # module_of PROGRAM: the folder with its go.mod.
 module_of() {
@@ -52,11 +52,19 @@ version_of() {
         "$here/$1/go.mod" | head -n 1
 }
 
+# cgo_of MODULE: flannel's udp backend is C on amd64 (and absent elsewhere); all else is pure Go.
+cgo_of() {
+    if [ "$1 $GOARCH" = "flannel amd64" ]; then echo 1; else echo 0; fi
+}
+
 # ldflags_of MODULE: without the version Kubernetes misreports itself or refuses its peers.
 ldflags_of() {
     version=$(version_of "$1")
     case $1 in
-    flannel) echo "-s -w -X github.com/flannel-io/flannel/version.Version=$version" ;;
+    flannel)
+        static=
+        [ "$(cgo_of flannel)" = 0 ] || static=" -linkmode external -extldflags -static"
+        echo "-s -w -X github.com/flannel-io/flannel/version.Version=$version$static" ;;
     *)
         minor=${version#v1.}
         k=k8s.io/component-base/version
@@ -91,12 +99,14 @@ build_go() {
     module=$(module_of "$1")
     flags=$(ldflags_of "$module")
     [ -x "$go" ] || die "$go not found: apt-get install golang-1.19-go"
+    command -v "$cc" >/dev/null || die "$cc not found: apt-get install $package"
     key=$({ "$go" version; echo "$arch $flags"
         cat "$here/$module/go.mod" "$here/$module/go.sum"; } | sha256sum | cut -d' ' -f1)
     if unchanged "$1" "$key"; then return; fi
     echo "$1 $(version_of "$module"): building for $arch, $(time_of "$1") on 2 cores"
     (cd "$here/$module" &&
-        "$go" build -trimpath -ldflags "$flags" -o "$out/.$1.new" "$(import_of "$1")") ||
+        CGO_ENABLED=$(cgo_of "$module") "$go" build -trimpath -tags netgo,osusergo \
+            -ldflags "$flags" -o "$out/.$1.new" "$(import_of "$1")") ||
         die "$1: the build failed"
     keep "$1" "$key"
     echo "$1: built, $(($(stat -c %s "$out/$1") / 1000000)) MB"
