@@ -113,6 +113,7 @@ impl Text {
 }
 
 /// What a unit is, for the one who executes it.
+#[expect(clippy::large_enum_variant, reason = "a node has a dozen of them, made once")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Job {
     /// `[command]`.

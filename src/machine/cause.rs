@@ -221,11 +221,7 @@ impl Cause {
             Self::Prepared => "prepared".to_string(),
             Self::StepFailed(step, why) => format!("prepare step {} failed: {why}", step + 1),
             Self::StepTimeout(step, ms) => {
-                format!(
-                    "prepare step {} was not done within {}",
-                    step + 1,
-                    duration(*ms)
-                )
+                format!("prepare step {} was not done within {}", step + 1, duration(*ms))
             }
             Self::SpawnFailed(why) => why.clone(),
             Self::AllHeld => "ready".to_string(),
@@ -234,20 +230,13 @@ impl Cause {
                 format!("not ready within {}", duration(*ms))
             }
             Self::ReadyTimeout(ms, missing) => {
-                format!(
-                    "not ready within {} (missing: {})",
-                    duration(*ms),
-                    gates(*missing)
-                )
+                format!("not ready within {} (missing: {})", duration(*ms), gates(*missing))
             }
             Self::FinishTimeout(ms) => format!("not done within {}", duration(*ms)),
             Self::DiedStarting(how) => format!("ended with {} before it was ready", exit(*how)),
             Self::Died(how) => format!("ended with {} without being asked", exit(*how)),
             Self::FatalExit(how) => {
-                format!(
-                    "ended with {}, after which it is not tried again",
-                    exit(*how)
-                )
+                format!("ended with {}, after which it is not tried again", exit(*how))
             }
             Self::Ended(how) => format!("ended with {}, as asked", exit(*how)),
             Self::EndedWell => "ended with exit code 0".to_string(),

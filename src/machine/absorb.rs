@@ -1,0 +1,343 @@
+//! The first half of a step: one event moves at most the unit that it speaks of.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::Machine;
+use super::cause::Cause;
+use super::event::{Action, Event, Exit, Values};
+use super::graph;
+use super::ids::{Run, Tick, UnitId};
+use super::spec::{Gate, Kind, Policy};
+use super::unit::{Next, Phase, Stage, Want};
+use super::{KILL_GRACE_MS, Shutdown};
+
+impl Machine {
+    pub(super) fn absorb(&mut self, event: Event, now: Tick) {
+        match event {
+            Event::Boot => self.boot(),
+            Event::Start(unit) => self.start(unit),
+            Event::Stop(unit) => self.stop(unit),
+            Event::Restart(unit) => self.restart(unit),
+            Event::Shutdown { by } => self.shut_down(by),
+            Event::World(unit, unmet) => {
+                if let Some(state) = self.unit_mut(unit) {
+                    state.unmet = unmet;
+                }
+            }
+            Event::Prepared(unit, run, step, result) => {
+                self.prepared(unit, run, step, result, now);
+            }
+            Event::Spawned(unit, run) => self.spawned(unit, run, now),
+            Event::SpawnFailed(unit, run, why) => self.spawn_failed(unit, run, why, now),
+            Event::Held(unit, run, gate) => self.held(unit, run, gate, now),
+            Event::Extend(unit, run, ms) => self.extend(unit, run, now.after(ms)),
+            Event::Alive(unit, run) => self.alive(unit, run, now),
+            Event::Unhealthy(unit, run, why) => {
+                if matches!(self.phase_of(unit, run), Some(Phase::Ready { .. })) {
+                    self.give_up(unit, Cause::Unhealthy(why), now);
+                }
+            }
+            Event::Exports(unit, values) => self.exported(unit, values),
+            Event::Exited(unit, run, exit) => self.exited(unit, run, exit, now),
+            Event::Swept(unit, run) => self.swept(unit, run, now),
+            Event::Timer => {}
+        }
+    }
+
+    /// The phase of a unit, if this is its present run: stale events find nothing.
+    fn phase_of(&self, unit: UnitId, run: Run) -> Option<&Phase> {
+        let state = self.unit(unit)?;
+        (state.run() == Some(run)).then_some(&state.phase)
+    }
+
+    fn boot(&mut self) {
+        for unit in graph::ids(self.specs.len()) {
+            if self.spec(unit).is_some_and(|spec| spec.is_enabled) {
+                self.want(unit, &Cause::Boot);
+            }
+        }
+    }
+
+    /// Wants a unit, all that it needs, and what those prefer and nobody stopped by name.
+    pub(super) fn want(&mut self, unit: UnitId, cause: &Cause) {
+        let needed = graph::needed(&self.specs, unit);
+        let wanted = graph::wanted(&self.specs, &needed);
+        for each in wanted {
+            if self.unit(each).is_some_and(|state| state.want == Want::Idle) {
+                self.ask(each, Cause::PulledBy(unit));
+            }
+        }
+        for each in needed {
+            self.ask(each, if each == unit { cause.clone() } else { Cause::PulledBy(unit) });
+        }
+    }
+
+    fn ask(&mut self, unit: UnitId, cause: Cause) {
+        let Some(state) = self.unit_mut(unit) else {
+            return;
+        };
+        let is_new = state.want != Want::On;
+        state.want = Want::On;
+        match state.phase {
+            Phase::Failed | Phase::Backoff { .. } => self.wait(unit, cause),
+            Phase::Down if is_new => self.wait(unit, cause),
+            Phase::Down
+            | Phase::Waiting { .. }
+            | Phase::Preparing { .. }
+            | Phase::Starting { .. }
+            | Phase::Ready { .. }
+            | Phase::Done
+            | Phase::Stopping { .. } => {}
+        }
+    }
+
+    fn start(&mut self, unit: UnitId) {
+        if self.is_shutting_down() || self.unit(unit).is_none_or(|state| state.is_retired) {
+            self.tell(Action::Refused(unit, Vec::new()));
+            return;
+        }
+        let rivals = self.rivals(unit);
+        if rivals.is_empty() {
+            self.want(unit, &Cause::StartAsked);
+        } else {
+            self.tell(Action::Refused(unit, rivals));
+        }
+    }
+
+    /// The units that are wanted and conflict with this one or with what it needs.
+    fn rivals(&self, unit: UnitId) -> Vec<UnitId> {
+        let needed = graph::needed(&self.specs, unit);
+        let is_rival = |one: UnitId, other: UnitId| {
+            let names = |a: UnitId, b| self.spec(a).is_some_and(|s| s.conflicts.contains(&b));
+            names(one, other) || names(other, one)
+        };
+        let is_wanted = |id: UnitId| {
+            needed.contains(&id)
+                || self.unit(id).is_some_and(|state| state.want == Want::On || state.is_live())
+        };
+        graph::ids(self.specs.len())
+            .filter(|id| is_wanted(*id) && needed.iter().any(|each| is_rival(*each, *id)))
+            .collect()
+    }
+
+    fn stop(&mut self, unit: UnitId) {
+        if let Some(state) = self.unit_mut(unit) {
+            state.want = Want::Stopped;
+            state.bounce = None;
+        }
+    }
+
+    fn restart(&mut self, unit: UnitId) {
+        let refused = self.out.len();
+        self.start(unit);
+        if self.out.len() > refused && matches!(self.out.last(), Some(Action::Refused(..))) {
+            return;
+        }
+        if let Some(state) = self.unit_mut(unit) {
+            let has_run = state.is_live() || state.phase == Phase::Done;
+            if has_run && !state.is_stopping() {
+                state.bounce = Some(Cause::RestartAsked);
+            }
+        }
+    }
+
+    fn shut_down(&mut self, by: Tick) {
+        self.shutdown = Some(match self.shutdown {
+            None => Shutdown { by: Some(by), has_halted: false },
+            Some(before) => Shutdown { by: before.by.map(|old| old.min(by)), ..before },
+        });
+    }
+
+    fn prepared(
+        &mut self,
+        unit: UnitId,
+        run: Run,
+        done: u8,
+        result: Result<(), String>,
+        now: Tick,
+    ) {
+        match self.phase_of(unit, run) {
+            Some(Phase::Preparing { step, .. }) if *step == done => match result {
+                Ok(()) => self.prepare(unit, run, done.saturating_add(1), now),
+                Err(why) => {
+                    let next = self.fail(unit, None, now);
+                    self.process_gone(unit, run, next, Cause::StepFailed(done, why), now);
+                }
+            },
+            Some(Phase::Stopping { .. }) => self.ended(unit, run, Exit::Unknown, now),
+            _ => self.undead_gone(unit, run),
+        }
+    }
+
+    fn spawned(&mut self, unit: UnitId, run: Run, now: Tick) {
+        let Some((spec, state)) = self.both(unit) else {
+            return;
+        };
+        let patience = spec.stop.timeout_ms;
+        match &mut state.phase {
+            Phase::Starting { run: own, alive, .. } if *own == run && !*alive => {
+                *alive = true;
+                self.look_at_gates(unit, now);
+            }
+            Phase::Stopping { run: own, alive, stage, .. } if *own == run && !*alive => {
+                *alive = true;
+                if let Stage::Asked { kill_at } = stage {
+                    *kill_at = patience.map(|ms| now.after(ms));
+                    self.tell(Action::Terminate(unit, run));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn spawn_failed(&mut self, unit: UnitId, run: Run, why: String, now: Tick) {
+        match self.phase_of(unit, run) {
+            Some(Phase::Starting { alive: false, .. }) => {
+                let next = self.fail(unit, None, now);
+                self.gone(unit, run, next, Cause::SpawnFailed(why), now);
+            }
+            Some(Phase::Stopping { alive: false, next, .. }) => {
+                let next = *next;
+                self.gone(unit, run, next, Cause::SpawnFailed(why), now);
+            }
+            _ => {}
+        }
+    }
+
+    fn held(&mut self, unit: UnitId, run: Run, gate: Gate, now: Tick) {
+        if let Some(state) = self.unit_mut(unit)
+            && let Phase::Starting { run: own, held, .. } = &mut state.phase
+            && *own == run
+        {
+            *held = held.with(gate);
+            self.look_at_gates(unit, now);
+        }
+    }
+
+    /// Ready, if it is a service that runs and misses no gate.
+    fn look_at_gates(&mut self, unit: UnitId, now: Tick) {
+        let Some((spec, state)) = self.both(unit) else {
+            return;
+        };
+        if let Phase::Starting { run, alive: true, held, .. } = state.phase
+            && spec.kind == Kind::Service
+            && spec.readiness.gates.without(held).is_empty()
+        {
+            let watchdog = spec.readiness.watchdog_ms.map(|ms| now.after(ms));
+            self.enter(unit, Phase::Ready { run, since: now, watchdog }, Cause::AllHeld);
+        }
+    }
+
+    fn extend(&mut self, unit: UnitId, run: Run, to: Tick) {
+        let Some(state) = self.unit_mut(unit) else {
+            return;
+        };
+        match &mut state.phase {
+            Phase::Starting { run: own, until: Some(until), .. } if *own == run => {
+                *until = to.max(*until);
+            }
+            Phase::Stopping { run: own, stage: Stage::Asked { kill_at: Some(at) }, .. }
+                if *own == run =>
+            {
+                *at = to.max(*at);
+            }
+            _ => {}
+        }
+    }
+
+    fn alive(&mut self, unit: UnitId, run: Run, now: Tick) {
+        let Some((spec, state)) = self.both(unit) else {
+            return;
+        };
+        if let (Phase::Ready { run: own, watchdog, .. }, Some(ms)) =
+            (&mut state.phase, spec.readiness.watchdog_ms)
+            && *own == run
+        {
+            *watchdog = Some(now.after(ms));
+        }
+    }
+
+    fn exported(&mut self, unit: UnitId, values: Values) {
+        if let Some(state) = self.unit_mut(unit) {
+            state.exports = values;
+        }
+    }
+
+    fn exited(&mut self, unit: UnitId, run: Run, exit: Exit, now: Tick) {
+        let Some(spec) = self.spec(unit) else {
+            return;
+        };
+        let (kind, policy) = (spec.kind, spec.restart.policy);
+        match self.phase_of(unit, run) {
+            Some(Phase::Starting { .. }) if kind == Kind::Oneshot && exit.is_success() => {
+                self.process_gone(unit, run, Next::Done, Cause::Finished, now);
+            }
+            Some(Phase::Starting { .. }) => {
+                let next = self.fail(unit, Some(exit), now);
+                let is_fatal = next == Next::Failed && policy != Policy::Never;
+                let cause =
+                    if is_fatal { Cause::FatalExit(exit) } else { Cause::DiedStarting(exit) };
+                self.process_gone(unit, run, next, cause, now);
+            }
+            Some(Phase::Ready { .. }) => {
+                let (next, cause) = self.after_exit(unit, exit, now);
+                self.process_gone(unit, run, next, cause, now);
+            }
+            Some(Phase::Stopping { .. }) => self.ended(unit, run, exit, now),
+            _ => self.undead_gone(unit, run),
+        }
+    }
+
+    /// The process of a run that was told to end, or was about to be told, has ended.
+    fn ended(&mut self, unit: UnitId, run: Run, exit: Exit, now: Tick) {
+        if let Some(Phase::Stopping { stage, next, .. }) = self.phase_of(unit, run)
+            && !matches!(stage, Stage::Sweeping { .. })
+        {
+            let next = *next;
+            self.process_gone(unit, run, next, Cause::Ended(exit), now);
+        }
+    }
+
+    fn swept(&mut self, unit: UnitId, run: Run, now: Tick) {
+        match self.phase_of(unit, run) {
+            Some(Phase::Stopping { stage: Stage::Sweeping { .. }, next, .. }) => {
+                let next = *next;
+                self.gone(unit, run, next, Cause::Swept, now);
+            }
+            _ => {
+                if let Some(state) = self.unit_mut(unit)
+                    && state.undead == Some(run)
+                {
+                    state.undead = None;
+                    self.tell(Action::Release(unit, run));
+                }
+            }
+        }
+    }
+
+    /// A process that would not die has died after all.
+    fn undead_gone(&mut self, unit: UnitId, run: Run) {
+        if let Some((spec, state)) = self.both(unit)
+            && state.undead == Some(run)
+        {
+            if spec.stop.sweeps {
+                self.tell(Action::Sweep(unit, run));
+            } else {
+                state.undead = None;
+                self.tell(Action::Release(unit, run));
+            }
+        }
+    }
+
+    /// The main process is gone: sweep behind it, then go on to `next`.
+    fn process_gone(&mut self, unit: UnitId, run: Run, next: Next, cause: Cause, now: Tick) {
+        if self.spec(unit).is_some_and(|spec| spec.stop.sweeps) {
+            let stage = Stage::Sweeping { until: now.after(KILL_GRACE_MS) };
+            self.enter(unit, Phase::Stopping { run, alive: true, stage, next }, cause);
+            self.tell(Action::Sweep(unit, run));
+        } else {
+            self.gone(unit, run, next, cause, now);
+        }
+    }
+}
