@@ -53,11 +53,7 @@ pub fn imports(tree: &Tree, report: &mut Report) {
 /// How many `super` lead from a file to the root of the crate.
 fn module_depth(path: &str) -> usize {
     let slashes = path.matches('/').count();
-    if path.ends_with("/mod.rs") {
-        slashes - 1
-    } else {
-        slashes
-    }
+    if path.ends_with("/mod.rs") { slashes - 1 } else { slashes }
 }
 
 /// The modules that a file names after `crate::` or `pisup::`, also in braces, with their lines.
@@ -68,15 +64,9 @@ fn named_modules(file: &File) -> Vec<(usize, String)> {
             let mut rest = line.code.as_str();
             while let Some(at) = super::source::word_at(rest, root) {
                 rest = rest.get(at + root.len()..).unwrap_or_default();
-                let below = file
-                    .lines
-                    .iter()
-                    .skip(index + 1)
-                    .map(|line| line.code.as_str());
-                let text: String = std::iter::once(rest)
-                    .chain(below.take(40))
-                    .collect::<Vec<_>>()
-                    .join("\n");
+                let below = file.lines.iter().skip(index + 1).map(|line| line.code.as_str());
+                let text: String =
+                    std::iter::once(rest).chain(below.take(40)).collect::<Vec<_>>().join("\n");
                 found.extend(heads(&text).into_iter().map(|name| (index, name)));
             }
         }
@@ -87,10 +77,7 @@ fn named_modules(file: &File) -> Vec<(usize, String)> {
 /// `["a", "c"]` of `{a::b, c}` and `["a"]` of `a::b`.
 fn heads(text: &str) -> Vec<String> {
     let head = |item: &str| -> String {
-        item.trim()
-            .chars()
-            .take_while(|&l| l.is_alphanumeric() || l == '_')
-            .collect()
+        item.trim().chars().take_while(|&l| l.is_alphanumeric() || l == '_').collect()
     };
     let Some(list) = text.strip_prefix('{') else {
         return vec![head(text)];
@@ -107,11 +94,7 @@ fn heads(text: &str) -> Vec<String> {
             name.push(letter);
         }
     }
-    names
-        .iter()
-        .map(|item| head(item))
-        .filter(|name| !name.is_empty())
-        .collect()
+    names.iter().map(|item| head(item)).filter(|name| !name.is_empty()).collect()
 }
 
 /// A file that is longer is two files.
@@ -119,11 +102,7 @@ pub fn file_length(tree: &Tree, report: &mut Report) {
     for file in tree.files.iter().filter(|file| file.is_rust()) {
         let count = file.text.lines().count();
         if count > FILE_LINES {
-            report.say(
-                &file.path,
-                FILE_LINES,
-                format!("{count} lines; {FILE_LINES} is the most"),
-            );
+            report.say(&file.path, FILE_LINES, format!("{count} lines; {FILE_LINES} is the most"));
         }
     }
 }
@@ -135,11 +114,7 @@ pub fn function_length(tree: &Tree, report: &mut Report) {
             if !opens_function(&line.code) {
                 continue;
             }
-            let most = if line.is_test {
-                TEST_FUNCTION_LINES
-            } else {
-                FUNCTION_LINES
-            };
+            let most = if line.is_test { TEST_FUNCTION_LINES } else { FUNCTION_LINES };
             let count = function_lines(file, index);
             if count > most {
                 let sentence = format!("a function of {count} lines; {most} is the most");
@@ -182,17 +157,11 @@ fn function_lines(file: &File, start: usize) -> usize {
 /// Two files side by side on a laptop.
 pub fn line_length(tree: &Tree, report: &mut Report) {
     let is_ours = |path: &str| {
-        [".rs", ".sh", ".toml", ".c", ".py"]
-            .iter()
-            .any(|end| path.ends_with(end))
+        [".rs", ".sh", ".toml", ".c", ".py"].iter().any(|end| path.ends_with(end))
             || path == "Makefile"
             || path == ".ci/run"
     };
-    for file in tree
-        .files
-        .iter()
-        .filter(|file| is_ours(&file.path) && file.path != "Cargo.toml")
-    {
+    for file in tree.files.iter().filter(|file| is_ours(&file.path) && file.path != "Cargo.toml") {
         for (index, line) in file.text.lines().enumerate() {
             let columns = line.chars().count();
             if columns > COLUMNS {
@@ -208,11 +177,7 @@ pub fn module_doc(tree: &Tree, report: &mut Report) {
     for file in tree.files.iter().filter(|file| file.is_rust()) {
         let first = file.text.lines().next().unwrap_or_default();
         if !first.starts_with("//! ") {
-            report.say(
-                &file.path,
-                0,
-                "opens without `//!`: say what it is and what it refuses",
-            );
+            report.say(&file.path, 0, "opens without `//!`: say what it is and what it refuses");
         }
     }
 }
@@ -224,10 +189,8 @@ pub fn orphan_module(tree: &Tree, report: &mut Report) {
         if ["lib.rs", "main.rs"].contains(&path) || path.starts_with("bin/") {
             continue;
         }
-        let module = path
-            .strip_suffix("/mod.rs")
-            .or_else(|| path.strip_suffix(".rs"))
-            .unwrap_or_default();
+        let module =
+            path.strip_suffix("/mod.rs").or_else(|| path.strip_suffix(".rs")).unwrap_or_default();
         let (folder, name) = module.rsplit_once('/').unwrap_or(("", module));
         let parents = match folder {
             "" => vec!["src/lib.rs".to_owned()],
@@ -236,11 +199,7 @@ pub fn orphan_module(tree: &Tree, report: &mut Report) {
         let wanted = format!("mod {name};");
         let mut owners = parents.iter().filter_map(|parent| tree.find(parent));
         if !owners.any(|owner| owner.lines.iter().any(|line| has_word(&line.code, &wanted))) {
-            report.say(
-                &file.path,
-                0,
-                format!("is compiled by nobody: no `{wanted}` above it"),
-            );
+            report.say(&file.path, 0, format!("is compiled by nobody: no `{wanted}` above it"));
         }
     }
 }
@@ -256,17 +215,9 @@ pub fn one_unsafe_block(tree: &Tree, report: &mut Report) {
             }
             blocks += line.code.matches("unsafe {").count();
             if !is_allowed {
-                report.say(
-                    &file.path,
-                    index,
-                    "unsafe code stands in src/sys/spawn*.rs only",
-                );
+                report.say(&file.path, index, "unsafe code stands in src/sys/spawn*.rs only");
             } else if blocks > UNSAFE_BLOCKS {
-                report.say(
-                    &file.path,
-                    index,
-                    "a second unsafe block; the program has one",
-                );
+                report.say(&file.path, index, "a second unsafe block; the program has one");
             }
         }
     }

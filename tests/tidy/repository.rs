@@ -23,14 +23,7 @@ const TOP_LEVEL: &[&str] = &[
 /// A new crate is a decision: raise this in the same commit, with its line in ARCHITECTURE.md.
 const PACKAGES: usize = 60;
 
-const CHANGES: &[&str] = &[
-    "Added",
-    "Changed",
-    "Deprecated",
-    "Removed",
-    "Fixed",
-    "Security",
-];
+const CHANGES: &[&str] = &["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
 
 /// The form of keepachangelog.com.
 pub fn changelog(tree: &Tree, report: &mut Report) {
@@ -49,11 +42,7 @@ pub fn changelog(tree: &Tree, report: &mut Report) {
             1 if index == 0 => {}
             2 if title == "[Unreleased]" => _ = is_unreleased_first.get_or_insert(true),
             2 if is_release(title) => _ = is_unreleased_first.get_or_insert(false),
-            2 => report.say(
-                &file.path,
-                index,
-                "`[Unreleased]` or `[1.2.3] - 2026-01-31`",
-            ),
+            2 => report.say(&file.path, index, "`[Unreleased]` or `[1.2.3] - 2026-01-31`"),
             3 if CHANGES.contains(&title) => {}
             3 => report.say(&file.path, index, format!("one of {}", CHANGES.join(", "))),
             _ => report.say(&file.path, index, "no heading of that level in a changelog"),
@@ -99,10 +88,7 @@ pub fn architecture(tree: &Tree, report: &mut Report) {
         };
         let indent = line.len() - line.trim_start().len();
         folders.retain(|(depth, _)| *depth < indent);
-        let above = folders
-            .last()
-            .map(|(_, path)| path.as_str())
-            .unwrap_or_default();
+        let above = folders.last().map(|(_, path)| path.as_str()).unwrap_or_default();
         let path = format!("{above}{name}");
         if name.ends_with('/') {
             folders.push((indent, path));
@@ -113,10 +99,7 @@ pub fn architecture(tree: &Tree, report: &mut Report) {
             drawn.insert(path);
         }
     }
-    for source in tree
-        .sources()
-        .filter(|source| !drawn.contains(&source.path))
-    {
+    for source in tree.sources().filter(|source| !drawn.contains(&source.path)) {
         report.say(PATH, 0, format!("its tree lacks {}", source.path));
     }
 }
@@ -126,11 +109,7 @@ pub fn package_count(tree: &Tree, report: &mut Report) {
     let Some(lock) = tree.find("Cargo.lock") else {
         return;
     };
-    let count = lock
-        .text
-        .lines()
-        .filter(|line| *line == "[[package]]")
-        .count();
+    let count = lock.text.lines().filter(|line| *line == "[[package]]").count();
     if count > PACKAGES {
         let sentence = format!("{count} packages; {PACKAGES} were argued for");
         report.say(&lock.path, 0, sentence);
@@ -158,11 +137,7 @@ pub fn top_level(tree: &Tree, report: &mut Report) {
             || first.starts_with("LICENSE")
             || first.starts_with('.') && first.len() > 1;
         if !is_known {
-            report.say(
-                &file.path,
-                0,
-                format!("{first} has no place on the first level"),
-            );
+            report.say(&file.path, 0, format!("{first} has no place on the first level"));
         }
     }
 }
@@ -173,11 +148,7 @@ pub fn unit_comment(tree: &Tree, report: &mut Report) {
     for file in tree.files.iter().filter(|file| is_unit(&file.path)) {
         for (index, line) in file.text.lines().take(2).enumerate() {
             if !line.starts_with("# ") {
-                report.say(
-                    &file.path,
-                    index,
-                    "opens with two lines of comment: what, and why",
-                );
+                report.say(&file.path, index, "opens with two lines of comment: what, and why");
                 break;
             }
         }

