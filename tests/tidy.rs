@@ -70,9 +70,7 @@ fn every_rule_fires_on_its_bad_samples() {
             let lines = report.lines();
             let (path, _) = bad.files.first().copied().unwrap_or_default();
             assert!(
-                lines
-                    .iter()
-                    .any(|line| line.starts_with(&format!("{path}:"))),
+                lines.iter().any(|line| line.starts_with(&format!("{path}:"))),
                 "{}: no word on {path} in {lines:?}:\n{:?}",
                 rule.name,
                 bad.files

@@ -67,18 +67,12 @@ impl fmt::Display for LineError {
                 ),
             },
             Wrong::OpenQuote(quote) => {
-                write!(
-                    f,
-                    "line {line}: the {quote} that opens here is never closed"
-                )
+                write!(f, "line {line}: the {quote} that opens here is never closed")
             }
             Wrong::NotUtf8(name) => write!(f, "line {line}: the value of {name} is not UTF-8"),
             Wrong::ZeroByte(name) => write!(f, "line {line}: the value of {name} has a zero byte"),
             Wrong::TooLong(len) => {
-                write!(
-                    f,
-                    "line {line}: {len} bytes; a file may have {MAX_BYTES}, none was read"
-                )
+                write!(f, "line {line}: {len} bytes; a file may have {MAX_BYTES}, none was read")
             }
         }
     }
@@ -92,10 +86,7 @@ pub fn parse(text: &[u8]) -> EnvFile {
         file.tell(1, Wrong::TooLong(text.len()));
         return file;
     }
-    let mut reader = Reader {
-        rest: text,
-        line: 1,
-    };
+    let mut reader = Reader { rest: text, line: 1 };
     while reader.skip_blank() {
         let line = reader.line;
         match reader.assignment() {
@@ -256,11 +247,7 @@ fn is_name(key: &[u8]) -> bool {
 
 /// Enough of a wrong line to find it, safe to print.
 fn excerpt(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .trim()
-        .chars()
-        .take(64)
-        .collect()
+    String::from_utf8_lossy(bytes).trim().chars().take(64).collect()
 }
 
 #[cfg(test)]
@@ -271,17 +258,12 @@ mod tests {
     fn value(text: &str) -> String {
         let file = parse(text.as_bytes());
         assert_eq!(file.errors, [], "{text:?}");
-        file.values
-            .get("A")
-            .unwrap_or_else(|| panic!("{text:?}"))
-            .clone()
+        file.values.get("A").unwrap_or_else(|| panic!("{text:?}")).clone()
     }
 
     fn error(text: &[u8]) -> String {
         let file = parse(text);
-        let [error] = file.errors.as_slice() else {
-            panic!("{text:?}: {file:?}")
-        };
+        let [error] = file.errors.as_slice() else { panic!("{text:?}: {file:?}") };
         error.to_string()
     }
 
@@ -342,19 +324,10 @@ mod tests {
     #[test]
     fn every_error_is_a_sentence() {
         for (text, want) in [
-            (
-                &b"export A=1"[..],
-                "line 1: write A=..., without \"export\"",
-            ),
-            (
-                b"\n=1",
-                "line 2: \"\" is not a name: letters, digits and _, no digit first",
-            ),
+            (&b"export A=1"[..], "line 1: write A=..., without \"export\""),
+            (b"\n=1", "line 2: \"\" is not a name: letters, digits and _, no digit first"),
             (b"A='b", "line 1: the ' that opens here is never closed"),
-            (
-                b"\nA=\"b\n\n",
-                "line 2: the \" that opens here is never closed",
-            ),
+            (b"\nA=\"b\n\n", "line 2: the \" that opens here is never closed"),
             (b"A=\"b\\", "line 1: the \" that opens here is never closed"),
             (b"A=\xff", "line 1: the value of A is not UTF-8"),
             (b"A=a\0b", "line 1: the value of A has a zero byte"),
@@ -370,15 +343,9 @@ mod tests {
         long.resize(MAX_BYTES, b'x');
         assert_eq!(parse(&long).values.len(), 2);
         long.push(b'x');
-        assert_eq!(
-            error(&long),
-            "line 1: 65537 bytes; a file may have 65536, none was read"
-        );
+        assert_eq!(error(&long), "line 1: 65537 bytes; a file may have 65536, none was read");
         assert!(parse(&long).values.is_empty());
-        assert_eq!(
-            parse("x\n".repeat(1000).as_bytes()).errors.len(),
-            MAX_ERRORS
-        );
+        assert_eq!(parse("x\n".repeat(1000).as_bytes()).errors.len(), MAX_ERRORS);
     }
 
     proptest! {

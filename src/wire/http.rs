@@ -53,10 +53,7 @@ impl FromStr for Url {
     type Err = BadUrl;
 
     fn from_str(url: &str) -> Result<Self, BadUrl> {
-        let bad = |why| BadUrl {
-            url: url.chars().take(200).collect(),
-            why,
-        };
+        let bad = |why| BadUrl { url: url.chars().take(200).collect(), why };
         if url.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
             return Err(bad("an address has no spaces and no control characters"));
         }
@@ -113,13 +110,8 @@ pub fn address(text: &str) -> Option<SocketAddr> {
         };
         return Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
     }
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'));
-    bare.unwrap_or(text)
-        .parse::<IpAddr>()
-        .ok()
-        .map(|ip| SocketAddr::from((ip, 80)))
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    bare.unwrap_or(text).parse::<IpAddr>().ok().map(|ip| SocketAddr::from((ip, 80)))
 }
 
 /// A body and its type.
@@ -166,9 +158,7 @@ pub fn escape(text: &str) -> String {
 }
 
 fn hex(digit: u8) -> char {
-    char::from_digit(u32::from(digit), 16)
-        .unwrap_or('0')
-        .to_ascii_uppercase()
+    char::from_digit(u32::from(digit), 16).unwrap_or('0').to_ascii_uppercase()
 }
 
 #[cfg(test)]
@@ -179,20 +169,11 @@ mod tests {
     #[test]
     fn urls() {
         let url: Url = "http://10.0.0.1:4001/a?b=c".parse().unwrap();
-        assert_eq!(
-            url.endpoint,
-            Endpoint::Tcp("10.0.0.1:4001".parse().unwrap())
-        );
-        assert_eq!(
-            (url.host.as_str(), url.path.as_str()),
-            ("10.0.0.1:4001", "/a?b=c")
-        );
+        assert_eq!(url.endpoint, Endpoint::Tcp("10.0.0.1:4001".parse().unwrap()));
+        assert_eq!((url.host.as_str(), url.path.as_str()), ("10.0.0.1:4001", "/a?b=c"));
         let url: Url = "http+unix:///run/docker.sock:/_ping".parse().unwrap();
         assert_eq!(url.endpoint, Endpoint::Unix("/run/docker.sock".into()));
-        assert_eq!(
-            (url.host.as_str(), url.path.as_str()),
-            ("localhost", "/_ping")
-        );
+        assert_eq!((url.host.as_str(), url.path.as_str()), ("localhost", "/_ping"));
         for (text, address, path) in [
             ("http://localhost:1", "127.0.0.1:1", "/"),
             ("http://localhost", "127.0.0.1:80", "/"),
@@ -201,11 +182,7 @@ mod tests {
             ("http://127.0.0.1?q", "127.0.0.1:80", "/?q"),
         ] {
             let url: Url = text.parse().unwrap();
-            assert_eq!(
-                url.endpoint,
-                Endpoint::Tcp(address.parse().unwrap()),
-                "{text}"
-            );
+            assert_eq!(url.endpoint, Endpoint::Tcp(address.parse().unwrap()), "{text}");
             assert_eq!(url.path, path, "{text}");
         }
     }
@@ -236,10 +213,7 @@ mod tests {
 
     #[test]
     fn requests() {
-        let content = Content {
-            kind: "application/json",
-            bytes: b"{}",
-        };
+        let content = Content { kind: "application/json", bytes: b"{}" };
         let head = "User-Agent: pisup\r\nAccept: */*\r\nConnection: close\r\n";
         assert_eq!(
             String::from_utf8(request("POST", "h", "/p", Some(content))).unwrap(),

@@ -46,10 +46,7 @@ pub fn parse(datagram: &[u8]) -> Vec<Message> {
     if datagram.len() > MAX_DATAGRAM {
         return Vec::new();
     }
-    datagram
-        .split(|byte| *byte == b'\n')
-        .filter_map(line)
-        .collect()
+    datagram.split(|byte| *byte == b'\n').filter_map(line).collect()
 }
 
 fn line(line: &[u8]) -> Option<Message> {
@@ -78,10 +75,7 @@ fn line(line: &[u8]) -> Option<Message> {
 
 fn status(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    let clean = text
-        .trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c });
+    let clean = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut out = String::new();
     for c in clean {
         if out.len() + c.len_utf8() > MAX_STATUS {
@@ -182,20 +176,11 @@ mod tests {
     #[test]
     fn status_is_one_clean_line() {
         let dirty = "STATUS= a\x1b[31mb\tc\u{9b}d ";
-        assert_eq!(
-            parse(dirty.as_bytes()),
-            [Message::Status("a [31mb c d".into())]
-        );
-        assert_eq!(
-            parse(b"STATUS=\xff!"),
-            [Message::Status("\u{fffd}!".into())]
-        );
+        assert_eq!(parse(dirty.as_bytes()), [Message::Status("a [31mb c d".into())]);
+        assert_eq!(parse(b"STATUS=\xff!"), [Message::Status("\u{fffd}!".into())]);
         assert_eq!(parse(b"STATUS="), [Message::Status(String::new())]);
         let long = format!("STATUS={}", "ä".repeat(500));
-        assert_eq!(
-            parse(long.as_bytes()),
-            [Message::Status("ä".repeat(MAX_STATUS / 2))]
-        );
+        assert_eq!(parse(long.as_bytes()), [Message::Status("ä".repeat(MAX_STATUS / 2))]);
     }
 
     proptest! {

@@ -88,13 +88,7 @@ impl Reply {
     /// An empty reply whose body, as far as it was not taken, may have `max_body` bytes.
     #[must_use]
     pub const fn new(max_body: usize) -> Self {
-        Self {
-            state: State::Head,
-            pending: Vec::new(),
-            status: None,
-            body: Vec::new(),
-            max_body,
-        }
+        Self { state: State::Head, pending: Vec::new(), status: None, body: Vec::new(), max_body }
     }
 
     /// The status code, once the head is in.
@@ -106,8 +100,7 @@ impl Reply {
     /// Whether the status is 2xx.
     #[must_use]
     pub fn is_success(&self) -> bool {
-        self.status
-            .is_some_and(|status| (200..300).contains(&status))
+        self.status.is_some_and(|status| (200..300).contains(&status))
     }
 
     /// The body as far as it is in and was not taken.
@@ -128,21 +121,13 @@ impl Reply {
                 State::Head => self.head(bytes)?,
                 State::Sized(left) => {
                     let (left, rest) = self.take(left, bytes)?;
-                    self.state = if left == 0 {
-                        State::Done
-                    } else {
-                        State::Sized(left)
-                    };
+                    self.state = if left == 0 { State::Done } else { State::Sized(left) };
                     rest
                 }
                 State::ToTheEnd => self.take(u64::MAX, bytes)?.1,
                 State::Chunk(left) => {
                     let (left, rest) = self.take(left, bytes)?;
-                    self.state = if left == 0 {
-                        State::ChunkEnd
-                    } else {
-                        State::Chunk(left)
-                    };
+                    self.state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
                     rest
                 }
                 State::ChunkSize | State::ChunkEnd | State::Trailer => self.line(bytes)?,
@@ -167,11 +152,7 @@ impl Reply {
     }
 
     fn progress(&self) -> Progress {
-        if self.state == State::Done {
-            Progress::Done
-        } else {
-            Progress::More
-        }
+        if self.state == State::Done { Progress::Done } else { Progress::More }
     }
 
     /// Adds at most `left` bytes to the body; what is left of both.
@@ -182,17 +163,13 @@ impl Reply {
             return Err(BadReply::BodyTooLong(self.max_body));
         }
         self.body.extend_from_slice(body);
-        Ok((
-            left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX)),
-            rest,
-        ))
+        Ok((left.saturating_sub(u64::try_from(count).unwrap_or(u64::MAX)), rest))
     }
 
     fn head<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], BadReply> {
         let before = self.pending.len();
         let room = MAX_HEAD.saturating_sub(before).min(bytes.len());
-        self.pending
-            .extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+        self.pending.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Response::new(&mut headers);
         let used = match head.parse(&self.pending) {
@@ -218,13 +195,9 @@ impl Reply {
 
     /// The short lines around chunks.
     fn line<'a>(&mut self, bytes: &'a [u8]) -> Result<&'a [u8], BadReply> {
-        let end = bytes
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map(|at| at + 1);
-        let (line, rest) = bytes
-            .split_at_checked(end.unwrap_or(bytes.len()))
-            .unwrap_or((bytes, &[]));
+        let end = bytes.iter().position(|byte| *byte == b'\n').map(|at| at + 1);
+        let (line, rest) =
+            bytes.split_at_checked(end.unwrap_or(bytes.len())).unwrap_or((bytes, &[]));
         if self.pending.len().saturating_add(line.len()) > MAX_HEAD {
             return Err(BadReply::Malformed("a line between chunks does not end"));
         }
@@ -289,11 +262,7 @@ fn after_head(status: u16, headers: &[httparse::Header<'_>]) -> Result<State, Ba
             };
         }
     }
-    Ok(if state == State::Sized(0) {
-        State::Done
-    } else {
-        state
-    })
+    Ok(if state == State::Sized(0) { State::Done } else { state })
 }
 
 #[cfg(test)]
@@ -320,27 +289,15 @@ mod tests {
     fn replies() {
         for (text, status, body) in [
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok"),
-            (
-                "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more",
-                200,
-                "ok",
-            ),
-            (
-                "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nContent-Length: 2\r\n\r\nok",
-                200,
-                "ok",
-            ),
+            ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok and more", 200, "ok"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\nContent-Length: 2\r\n\r\nok", 200, "ok"),
             ("HTTP/1.0 200 OK\r\n\r\nall of it", 200, "all of it"),
             ("HTTP/1.0 500 Oh\r\n\r\n", 500, ""),
             ("HTTP/1.1 204 No\r\n\r\nx", 204, ""),
             ("HTTP/1.1 304 No\r\nContent-Length: 7\r\n\r\n", 304, ""),
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, ""),
             ("HTTP/1.1 100 Go\r\n\r\nHTTP/1.1 200 OK\r\n\r\nx", 200, "x"),
-            (
-                "HTTP/1.1 200 OK\nTransfer-Encoding: Chunked\n\n3\nabc\n0\n\n",
-                200,
-                "abc",
-            ),
+            ("HTTP/1.1 200 OK\nTransfer-Encoding: Chunked\n\n3\nabc\n0\n\n", 200, "abc"),
             (
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nA\r\n\
                  0123456789\r\n0\r\nT: 1\r\n\r\nHTTP",
@@ -357,26 +314,11 @@ mod tests {
         let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         for (text, want) in [
             ("".to_owned(), "truncated reply: it ends in its beginning"),
-            (
-                "HTTP/1.1 20".to_owned(),
-                "truncated reply: it ends in its head",
-            ),
-            (
-                "HTTP/1.1 200 OK\r\nA: b\r\n".to_owned(),
-                "truncated reply: it ends in its head",
-            ),
-            (
-                "SSH-2.0-x\r\n".to_owned(),
-                "malformed reply: it does not begin as HTTP/1 does",
-            ),
-            (
-                "HTTP/2 200\r\n".to_owned(),
-                "malformed reply: it does not begin as HTTP/1 does",
-            ),
-            (
-                "HTTP/1.1 xyz\r\n".to_owned(),
-                "malformed reply: it does not begin as HTTP/1 does",
-            ),
+            ("HTTP/1.1 20".to_owned(), "truncated reply: it ends in its head"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n".to_owned(), "truncated reply: it ends in its head"),
+            ("SSH-2.0-x\r\n".to_owned(), "malformed reply: it does not begin as HTTP/1 does"),
+            ("HTTP/2 200\r\n".to_owned(), "malformed reply: it does not begin as HTTP/1 does"),
+            ("HTTP/1.1 xyz\r\n".to_owned(), "malformed reply: it does not begin as HTTP/1 does"),
             (
                 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc".to_owned(),
                 "truncated reply: it ends in its body",
@@ -406,50 +348,25 @@ mod tests {
                 "malformed reply: its head is over 8192 bytes",
             ),
             (
-                format!(
-                    "HTTP/1.1 200 OK\r\n{}\r\n",
-                    "A: b\r\n".repeat(MAX_HEADERS + 1)
-                ),
+                format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_HEADERS + 1)),
                 "malformed reply: its head is over 8192 bytes",
             ),
-            (
-                format!("{chunked}zz\r\n"),
-                "malformed reply: a chunk without a size",
-            ),
-            (
-                format!("{chunked}\r\n"),
-                "malformed reply: a chunk without a size",
-            ),
-            (
-                format!("{chunked}3\r\nabcd\r\n"),
-                "malformed reply: a chunk is longer than it said",
-            ),
-            (
-                format!("{chunked}3\r\nab"),
-                "truncated reply: it ends in its body",
-            ),
-            (
-                format!("{chunked}3\r\nabc\r\n0\r\n"),
-                "truncated reply: it ends in its body",
-            ),
+            (format!("{chunked}zz\r\n"), "malformed reply: a chunk without a size"),
+            (format!("{chunked}\r\n"), "malformed reply: a chunk without a size"),
+            (format!("{chunked}3\r\nabcd\r\n"), "malformed reply: a chunk is longer than it said"),
+            (format!("{chunked}3\r\nab"), "truncated reply: it ends in its body"),
+            (format!("{chunked}3\r\nabc\r\n0\r\n"), "truncated reply: it ends in its body"),
             (
                 format!("{chunked}3\r\nabc\r\n{}", "1".repeat(MAX_HEAD + 1)),
                 "malformed reply: a line between chunks does not end",
             ),
-            (
-                format!("{chunked}fffffffffffffffff\r\n"),
-                "malformed reply: a chunk without a size",
-            ),
+            (format!("{chunked}fffffffffffffffff\r\n"), "malformed reply: a chunk without a size"),
             (
                 format!("{chunked}ffffffffffffffff\r\n{}", "x".repeat(65)),
                 "the reply's body is over 64 bytes",
             ),
         ] {
-            assert_eq!(
-                read(text.as_bytes()).unwrap_err().to_string(),
-                want,
-                "{text:?}"
-            );
+            assert_eq!(read(text.as_bytes()).unwrap_err().to_string(), want, "{text:?}");
         }
     }
 

@@ -1,0 +1,241 @@
+//! Processes that exist: reaping, signals that reach the right one, and what `/proc` tells.
+//!
+//! A pid is only used while its process is known to be unreaped; a pidfd is used where the kernel
+//! has them. This module starts nothing and remembers nothing.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
+    pidfd_open, pidfd_send_signal, set_child_subreaper, wait, waitpid,
+};
+
+use crate::machine::Exit;
+
+/// SIGKILL.
+pub const KILL: u8 = 9;
+const CONT: u8 = 18;
+
+/// Processes that [`descendants`] looks at, at most: more than a Pi can hold.
+const MAX_PROCESSES: usize = 32_768;
+
+/// The dead, and whether there may be more of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reaped {
+    /// Pid and how it ended, in the order of the kernel.
+    pub dead: Vec<(u32, Exit)>,
+    /// The batch was full: call again before waiting for the next SIGCHLD.
+    pub has_more: bool,
+}
+
+/// Takes at most `max` dead children of this process off the kernel; never blocks.
+#[must_use]
+pub fn reap(max: usize) -> Reaped {
+    let mut dead = Vec::new();
+    while dead.len() < max {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => dead.push((number(pid), exit(status))),
+            Err(Errno::INTR) => {}
+            Ok(None) | Err(_) => {
+                return Reaped { dead, has_more: false };
+            }
+        }
+    }
+    Reaped { dead, has_more: true }
+}
+
+/// Waits for a child that is about to end and forgets it.
+pub(super) fn discard(pid: u32) {
+    if let Some(pid) = to_pid(pid) {
+        while let Err(Errno::INTR) = waitpid(Some(pid), WaitOptions::empty()) {}
+    }
+}
+
+/// A descriptor that means this process and no later one with its number; readable once it is
+/// dead. `None` when it is gone, and before Linux 5.3.
+#[must_use]
+pub fn pidfd(pid: u32) -> Option<OwnedFd> {
+    pidfd_open(to_pid(pid)?, PidfdFlags::empty()).ok()
+}
+
+/// Sends a signal to one process, by pidfd where there is one. A process that is stopped is
+/// continued after anything but a stop, for it could not act on the signal otherwise.
+///
+/// Without a pidfd the caller vouches that `pid` has not been reaped.
+///
+/// # Errors
+///
+/// ESRCH when it is gone, EINVAL for a number that is not a signal, EPERM for a foreign process.
+pub fn signal(pidfd: Option<&OwnedFd>, pid: u32, number: u8) -> Result<(), Errno> {
+    send(number, |signal| match pidfd {
+        Some(pidfd) => pidfd_send_signal(pidfd.as_fd(), signal),
+        None => kill_process(to_pid(pid).ok_or(Errno::SRCH)?, signal),
+    })
+}
+
+/// Sends a signal to a process group, and CONT after it as [`signal`] does.
+///
+/// # Errors
+///
+/// ESRCH when nobody is in it, EINVAL for a number that is not a signal.
+pub fn signal_group(group: u32, number: u8) -> Result<(), Errno> {
+    // Group 1 cannot be anyone's of ours; to the kernel "-1" is everybody.
+    let group = to_pid(group).filter(|group| !group.is_init()).ok_or(Errno::SRCH)?;
+    send(number, |signal| kill_process_group(group, signal))
+}
+
+/// Makes orphans among the descendants children of this process.
+///
+/// # Errors
+///
+/// The system refused (before Linux 3.4).
+pub fn become_subreaper() -> Result<(), Errno> {
+    set_child_subreaper(Some(getpid()))
+}
+
+/// What `/proc/PID/stat` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// `R`, `S`, `D`, `T`, `Z`, ...
+    pub state: char,
+    /// Its parent.
+    pub parent: u32,
+    /// Its process group.
+    pub group: u32,
+    /// Its session.
+    pub session: u32,
+    /// Clock ticks after boot; with the pid and the boot id it names one process for ever.
+    pub start_time: u64,
+}
+
+impl Stat {
+    /// Dead, but not yet reaped.
+    #[must_use]
+    pub const fn is_zombie(&self) -> bool {
+        matches!(self.state, 'Z' | 'X')
+    }
+}
+
+/// What the kernel tells about a process; `None` when it is gone.
+#[must_use]
+pub fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// All processes below this one, parents before children; threads do not count.
+///
+/// A snapshot: who was made meanwhile is missing, and who became an orphan below another
+/// subreaper cannot be found.
+#[must_use]
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let names = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let all: Vec<(u32, u32)> =
+        pids.take(MAX_PROCESSES).filter_map(|pid| Some((pid, stat(pid)?.parent))).collect();
+    below(pid, &all)
+}
+
+fn below(root: u32, all: &[(u32, u32)]) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut parents = vec![root];
+    while let Some(parent) = parents.pop() {
+        for (child, _) in all.iter().filter(|(_, of)| *of == parent) {
+            // A number that was used anew while we read could make a circle.
+            if *child != root && !found.contains(child) {
+                found.push(*child);
+                parents.push(*child);
+            }
+        }
+    }
+    found
+}
+
+fn send(number: u8, to: impl Fn(Signal) -> Result<(), Errno>) -> Result<(), Errno> {
+    let signal = Signal::from_named_raw(i32::from(number)).ok_or(Errno::INVAL)?;
+    to(signal)?;
+    let is_about_stopping =
+        matches!(signal, Signal::STOP | Signal::TSTP | Signal::TTIN | Signal::TTOU | Signal::CONT);
+    if !is_about_stopping && number != KILL {
+        if let Some(signal) = Signal::from_named_raw(i32::from(CONT)) {
+            let _ = to(signal);
+        }
+    }
+    Ok(())
+}
+
+fn exit(status: WaitStatus) -> Exit {
+    let small = |number: i32| u8::try_from(number).ok();
+    if let Some(code) = status.exit_status() {
+        return small(code).map_or(Exit::Unknown, Exit::Code);
+    }
+    status.terminating_signal().and_then(small).map_or(Exit::Unknown, Exit::Signal)
+}
+
+fn to_pid(pid: u32) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(pid).ok()?)
+}
+
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get().unsigned_abs()
+}
+
+/// The name in parentheses may contain anything, parentheses too: fields count from the last one.
+fn parse_stat(bytes: &[u8]) -> Option<Stat> {
+    let end = bytes.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(bytes.get(end + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let mut next = || fields.next()?.parse().ok();
+    let (parent, group, session) = (next()?, next()?, next()?);
+    // Fields 7 to 21 lie between the session (6) and the start time (22).
+    let start_time = fields.nth(15)?.parse().ok()?;
+    Some(Stat { state, parent, group, session, start_time })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_full_of_parentheses_is_no_trap() {
+        let line = b"42 (a) R 1 (b) S 7 8 9 0 -1 4194560 103 0 0 0 1 2 0 0 20 0 1 0 5555 2 3 4";
+        let stat = parse_stat(line).unwrap();
+        assert_eq!(stat.state, 'S');
+        assert_eq!((stat.parent, stat.group, stat.session), (7, 8, 9));
+        assert_eq!(stat.start_time, 5555);
+    }
+
+    #[test]
+    fn a_broken_line_is_none() {
+        for line in ["", "1", "1 (x", "1 (x)", "1 (x) S", "1 (x) S 1 2 3", "1 (x) S a b c"] {
+            assert_eq!(parse_stat(line.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn descendants_are_found_in_any_order_and_circles_end() {
+        let all = [(30, 20), (20, 10), (11, 10), (99, 1), (40, 30)];
+        assert_eq!(below(10, &all), vec![20, 11, 30, 40]);
+        assert_eq!(below(5, &[(6, 7), (7, 6), (7, 5)]), vec![7, 6]);
+        assert_eq!(below(5, &[]), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn nonsense_is_not_signalled() {
+        assert_eq!(signal(None, 0, KILL), Err(Errno::SRCH));
+        assert_eq!(signal(None, u32::MAX, KILL), Err(Errno::SRCH));
+        assert_eq!(signal_group(1, KILL), Err(Errno::SRCH));
+        assert_eq!(signal_group(0, KILL), Err(Errno::SRCH));
+        assert_eq!(signal(None, std::process::id(), 0), Err(Errno::INVAL));
+        assert_eq!(signal(None, std::process::id(), 99), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn this_process_has_a_start_time() {
+        let stat = stat(std::process::id()).unwrap();
+        assert!(stat.start_time > 0);
+        assert!(!stat.is_zombie());
+    }
+}

@@ -1,0 +1,453 @@
+//! Everything a child needs between fork and exec, made ready before the fork.
+//!
+//! [`Image::new`] runs in the supervisor and may allocate and fail with a sentence; all that runs
+//! in the child only makes system calls and reports numbers.
+
+use std::ffi::{CString, c_char};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::ptr;
+
+use nix::sys::signal::SigSet;
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd, write};
+use rustix::process::{
+    Resource, Rlimit, chdir, getegid, geteuid, getpid, getpriority_process, getrlimit,
+    setpriority_process, setrlimit, setsid, umask,
+};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
+use rustix::thread::{
+    CpuSet, Gid, Uid, sched_setaffinity, set_no_new_privs, set_thread_groups, set_thread_res_gid,
+    set_thread_res_uid,
+};
+
+use super::Request;
+use super::report::{Level, Record, SpawnError, Stage};
+use crate::sys::caps::Caps;
+
+/// The highest number that a promised descriptor may get.
+const HIGHEST_TARGET: i32 = 255;
+/// How far to look for descriptors to close where `/proc` does not tell which are open.
+const BLIND_CLOSE_END: u64 = 4096;
+const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+/// `LISTEN_PID=`, ten digits, and the zero at the end.
+const LISTEN_PID_BYTES: usize = LISTEN_PID.len() + 11;
+
+/// The prepared child.
+pub(super) struct Image<'a> {
+    candidates: Vec<CString>,
+    next_candidate: usize,
+    denied: Option<usize>,
+    /// The strings that `argv` and `envp` point into.
+    _strings: Vec<CString>,
+    argv: Vec<*const c_char>,
+    envp: Vec<*const c_char>,
+    listen_pid: Option<[u8; LISTEN_PID_BYTES]>,
+    cgroup: &'a [OwnedFd],
+    umask: Mode,
+    null: OwnedFd,
+    /// What goes where, by rising target; `None` is `/dev/null`.
+    fds: Vec<(Option<BorrowedFd<'a>>, i32)>,
+    /// Copies of `fds` above all targets; its capacity is reserved.
+    moved: Vec<OwnedFd>,
+    open: Vec<i32>,
+    report: OwnedFd,
+    oom_score_adj: Option<String>,
+    nice: Option<i32>,
+    ionice: Option<u16>,
+    cpus: Option<CpuSet>,
+    limits: Vec<(Resource, u64)>,
+    caps: Option<Caps>,
+    ids: Option<(Uid, Gid, Vec<Gid>)>,
+    directory: CString,
+    no_new_privileges: bool,
+}
+
+/// The child cannot go on; it has said why.
+pub(super) struct Failed;
+
+impl<'a> Image<'a> {
+    /// Makes everything ready; `report` is where the child says how it went.
+    pub(super) fn new(request: &Request<'a>, report: OwnedFd) -> Result<Self, SpawnError> {
+        let candidates = candidates(request)?;
+        let (strings, argv, envp) = vectors(request)?;
+        let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| SpawnError::system("opening /dev/null", errno))?;
+        let fds = descriptors(request)?;
+        Ok(Self {
+            candidates,
+            next_candidate: 0,
+            denied: None,
+            _strings: strings,
+            argv,
+            envp,
+            listen_pid: (!request.sockets.is_empty()).then_some([0; LISTEN_PID_BYTES]),
+            cgroup: request.cgroup.map_or(&[], |group| group.entrances()),
+            umask: Mode::from_raw_mode(request.umask & 0o777),
+            null,
+            moved: Vec::with_capacity(fds.len()),
+            fds,
+            report,
+            oom_score_adj: oom_score_adj(request.oom_score_adj),
+            nice: nice(request.nice),
+            ionice: request.ionice,
+            cpus: cpus(&request.cpus)?,
+            limits: request.limits.clone(),
+            caps: request.capabilities.as_deref().map(Caps::keep),
+            ids: ids(request),
+            directory: text("the working directory", &request.directory)?,
+            no_new_privileges: request.no_new_privileges,
+            open: open_descriptors(),
+        })
+    }
+
+    pub(super) fn ionice(&self) -> Option<i32> {
+        self.ionice.map(i32::from)
+    }
+
+    pub(super) fn ionice_failed(&self, errno: Errno) {
+        self.warn(Stage::Ionice, 0, errno);
+    }
+
+    pub(super) fn argv(&self) -> *const *const c_char {
+        self.argv.as_ptr()
+    }
+
+    pub(super) fn envp(&self) -> *const *const c_char {
+        self.envp.as_ptr()
+    }
+
+    /// The next file to try to execute.
+    pub(super) fn next_candidate(&mut self) -> Option<*const c_char> {
+        let candidate = self.candidates.get(self.next_candidate)?;
+        self.next_candidate += 1;
+        Some(candidate.as_ptr())
+    }
+
+    /// Goes on with the next file, as a shell would, or says why not.
+    pub(super) fn exec_failed(&mut self, errno: Errno) {
+        let tried = self.next_candidate.saturating_sub(1);
+        match errno {
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => self.denied = self.denied.or(Some(tried)),
+            _ => {
+                self.next_candidate = self.candidates.len();
+                self.fail(Stage::Exec, tried, errno);
+                return;
+            }
+        }
+        if self.next_candidate >= self.candidates.len() {
+            match self.denied {
+                Some(index) => self.fail(Stage::Exec, index, Errno::ACCESS),
+                None => self.fail(Stage::Exec, 0, Errno::NOENT),
+            };
+        }
+    }
+
+    /// Puts the child into the state that the request describes.
+    pub(super) fn set_up(&mut self) -> Result<(), Failed> {
+        self.check(Stage::Session, setsid())?;
+        for (index, entrance) in self.cgroup.iter().enumerate() {
+            if let Err(errno) = write(entrance, b"0") {
+                self.warn(Stage::Cgroup, index, errno);
+            }
+        }
+        umask(self.umask);
+        self.arrange_fds()?;
+        self.set_priorities()?;
+        self.set_limits()?;
+        self.change_identity()?;
+        self.check(Stage::Directory, chdir(self.directory.as_c_str()))?;
+        if self.no_new_privileges {
+            self.check(Stage::NoNewPrivileges, set_no_new_privs(true))?;
+        }
+        self.tell_listen_pid();
+        let _ = SigSet::empty().thread_set_mask();
+        Ok(())
+    }
+
+    /// First everything out of the way, then everything else closed, then each to its place.
+    fn arrange_fds(&mut self) -> Result<(), Failed> {
+        let above = self.fds.last().map_or(3, |(_, target)| (target + 1).max(3));
+        let report = fcntl_dupfd_cloexec(&self.report, above);
+        self.report = self.check(Stage::Descriptors, report)?;
+        for (source, target) in &self.fds {
+            let copy = fcntl_dupfd_cloexec(source.unwrap_or(self.null.as_fd()), above);
+            match copy {
+                Ok(copy) => self.moved.push(copy),
+                Err(errno) => return Err(self.fail_at(Stage::Descriptors, *target, errno)),
+            }
+        }
+        for fd in &self.open {
+            let is_ours = self.moved.iter().chain([&self.report]).any(|own| own.as_raw_fd() == *fd);
+            if !is_ours {
+                let _ = nix::unistd::close(*fd);
+            }
+        }
+        for (copy, (_, target)) in self.moved.iter().zip(&self.fds) {
+            if let Err(errno) = place(copy.as_fd(), *target) {
+                return Err(self.fail_at(Stage::Descriptors, *target, errno));
+            }
+        }
+        Ok(())
+    }
+
+    fn set_priorities(&self) -> Result<(), Failed> {
+        if let Some(score) = &self.oom_score_adj {
+            let file =
+                open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+            let written = file.and_then(|file| write(&file, score.as_bytes()));
+            self.tolerate(Stage::OomScore, 0, written)?;
+        }
+        if let Some(nice) = self.nice {
+            self.tolerate(Stage::Nice, 0, setpriority_process(None, nice))?;
+        }
+        if let Some(cpus) = &self.cpus {
+            if let Err(errno) = sched_setaffinity(None, cpus) {
+                self.warn(Stage::Cpus, 0, errno);
+            }
+        }
+        Ok(())
+    }
+
+    fn set_limits(&self) -> Result<(), Failed> {
+        for (index, (resource, value)) in self.limits.iter().enumerate() {
+            let value = (*value != u64::MAX).then_some(*value);
+            let both = Rlimit { current: value, maximum: value };
+            let set = setrlimit(*resource, both).inspect_err(|_| {
+                // The hard limit is out of reach; the soft one may go up to it.
+                let hard = getrlimit(*resource).maximum;
+                let _ = setrlimit(*resource, Rlimit { current: hard, maximum: hard });
+            });
+            self.tolerate(Stage::Limit, index, set)?;
+        }
+        Ok(())
+    }
+
+    fn change_identity(&self) -> Result<(), Failed> {
+        if let Some(caps) = &self.caps {
+            self.check(Stage::Capabilities, caps.limit())?;
+        }
+        if let Some((uid, gid, groups)) = &self.ids {
+            self.check(Stage::Groups, set_thread_groups(groups))?;
+            self.check(Stage::Group, set_thread_res_gid(*gid, *gid, *gid))?;
+            self.check(Stage::User, set_thread_res_uid(*uid, *uid, *uid))?;
+        }
+        if let Some(caps) = &self.caps {
+            self.check(Stage::Capabilities, caps.apply())?;
+        }
+        Ok(())
+    }
+
+    /// Writes the child's own number into the place that was kept for it in the environment.
+    fn tell_listen_pid(&mut self) {
+        let Some(buffer) = &mut self.listen_pid else {
+            return;
+        };
+        let mut digits = [0_u8; 10];
+        let digits = decimal(getpid().as_raw_nonzero().get().unsigned_abs(), &mut digits);
+        for (to, from) in buffer.iter_mut().zip(LISTEN_PID.iter().chain(digits)) {
+            *to = *from;
+        }
+        if let Some(slot) = self.envp.first_mut() {
+            *slot = buffer.as_ptr().cast();
+        }
+    }
+
+    /// A right that the supervisor lacks is a warning, everything else ends the attempt.
+    fn tolerate<T>(
+        &self,
+        stage: Stage,
+        index: usize,
+        done: Result<T, Errno>,
+    ) -> Result<(), Failed> {
+        match done {
+            Ok(_) => Ok(()),
+            Err(errno @ (Errno::PERM | Errno::ACCESS)) => {
+                self.warn(stage, index, errno);
+                Ok(())
+            }
+            Err(errno) => Err(self.fail(stage, index, errno)),
+        }
+    }
+
+    fn check<T>(&self, stage: Stage, done: Result<T, Errno>) -> Result<T, Failed> {
+        done.map_err(|errno| self.fail(stage, 0, errno))
+    }
+
+    fn fail_at(&self, stage: Stage, target: i32, errno: Errno) -> Failed {
+        self.fail(stage, usize::try_from(target).unwrap_or_default(), errno)
+    }
+
+    fn fail(&self, stage: Stage, index: usize, errno: Errno) -> Failed {
+        self.send(Level::Failure, stage, index, errno);
+        Failed
+    }
+
+    fn warn(&self, stage: Stage, index: usize, errno: Errno) {
+        self.send(Level::Warning, stage, index, errno);
+    }
+
+    fn send(&self, level: Level, stage: Stage, index: usize, errno: Errno) {
+        let index = u16::try_from(index).unwrap_or(u16::MAX);
+        let record = Record { level, stage, index, errno: errno.raw_os_error() };
+        let _ = write(&self.report, &record.bytes());
+    }
+}
+
+/// Gives `target` to a copy of `fd`.
+fn place(fd: BorrowedFd<'_>, target: i32) -> Result<(), Errno> {
+    match target {
+        0 => dup2_stdin(fd),
+        1 => dup2_stdout(fd),
+        2 => dup2_stderr(fd),
+        // All others are closed by now, so the lowest free number is the one wanted.
+        _ => {
+            let copy = fcntl_dupfd_cloexec(fd, target)?;
+            fcntl_setfd(&copy, FdFlags::empty())?;
+            if copy.into_raw_fd() == target { Ok(()) } else { Err(Errno::BUSY) }
+        }
+    }
+}
+
+fn decimal(mut number: u32, buffer: &mut [u8; 10]) -> &[u8] {
+    let mut start = buffer.len();
+    for (index, digit) in buffer.iter_mut().enumerate().rev() {
+        *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();
+        start = index;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    buffer.get(start..).unwrap_or_default()
+}
+
+fn text(what: &str, text: &str) -> Result<CString, SpawnError> {
+    CString::new(text).map_err(|_| SpawnError::request(format!("{what} contains a zero byte")))
+}
+
+/// The files to try, in order.
+fn candidates(request: &Request<'_>) -> Result<Vec<CString>, SpawnError> {
+    super::report::candidates(request).iter().map(|path| text("the program's name", path)).collect()
+}
+
+type Vectors = (Vec<CString>, Vec<*const c_char>, Vec<*const c_char>);
+
+/// The argument and environment vectors; the first place of the environment is for LISTEN_PID.
+fn vectors(request: &Request<'_>) -> Result<Vectors, SpawnError> {
+    if request.argv.first().is_none_or(String::is_empty) {
+        return Err(SpawnError::request("nothing to execute: the command is empty".to_owned()));
+    }
+    let mut strings = Vec::new();
+    for (index, argument) in request.argv.iter().enumerate() {
+        strings.push(text(&format!("argument {index}"), argument)?);
+    }
+    let mut own = Vec::new();
+    if !request.sockets.is_empty() {
+        let names: Vec<&str> = request.sockets.iter().map(|(_, name)| name.as_str()).collect();
+        own.push("LISTEN_PID=".to_owned());
+        own.push(format!("LISTEN_FDS={}", names.len()));
+        own.push(format!("LISTEN_FDNAMES={}", names.join(":")));
+    }
+    for (key, value) in &request.env {
+        if !request.sockets.is_empty() && key.starts_with("LISTEN_") {
+            continue;
+        }
+        if key.is_empty() || key.contains('=') {
+            return Err(SpawnError::request(format!("{key:?} cannot be a variable's name")));
+        }
+        own.push(format!("{key}={value}"));
+    }
+    for entry in own {
+        let key = entry.split('=').next().unwrap_or_default().to_owned();
+        strings.push(text(&format!("the variable {key}"), &entry)?);
+    }
+    let (argv, envp) = strings.split_at(request.argv.len());
+    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
+        strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
+    };
+    let (argv, envp) = (pointers(argv), pointers(envp));
+    Ok((strings, argv, envp))
+}
+
+/// Sources and targets by rising target; no target is promised twice.
+fn descriptors<'a>(
+    request: &Request<'a>,
+) -> Result<Vec<(Option<BorrowedFd<'a>>, i32)>, SpawnError> {
+    let mut fds = vec![(request.stdin, 0), (request.stdout, 1), (request.stderr, 2)];
+    for (target, (socket, _)) in (3..).zip(&request.sockets) {
+        fds.push((Some(*socket), target));
+    }
+    for (fd, target) in &request.extra_fds {
+        fds.push((Some(*fd), *target));
+    }
+    fds.sort_by_key(|(_, target)| *target);
+    for pair in fds.windows(2) {
+        if let [(_, one), (_, other)] = pair {
+            if one == other {
+                let message = format!("descriptor {one} is promised twice");
+                return Err(SpawnError::request(message));
+            }
+        }
+    }
+    match fds.iter().find(|(_, target)| !(0..=HIGHEST_TARGET).contains(target)) {
+        Some((_, target)) => {
+            Err(SpawnError::request(format!("descriptor {target} is not within 3 to 255")))
+        }
+        None => Ok(fds),
+    }
+}
+
+/// The score to write; a supervisor's protection is not for its children.
+fn oom_score_adj(wanted: Option<i32>) -> Option<String> {
+    if let Some(score) = wanted {
+        return Some(score.to_string());
+    }
+    let own = fs::read_to_string("/proc/self/oom_score_adj").ok()?;
+    own.trim_start().starts_with('-').then(|| "0".to_owned())
+}
+
+fn nice(wanted: Option<i32>) -> Option<i32> {
+    wanted.or_else(|| (getpriority_process(None).ok()? < 0).then_some(0))
+}
+
+fn cpus(wanted: &[usize]) -> Result<Option<CpuSet>, SpawnError> {
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let mut set = CpuSet::new();
+    for cpu in wanted {
+        if *cpu >= CpuSet::MAX_CPU {
+            return Err(SpawnError::request(format!("there is no CPU {cpu}")));
+        }
+        set.set(*cpu);
+    }
+    Ok(Some(set))
+}
+
+/// The ids to change to; none when that changes nothing, so that it needs no right either.
+fn ids(request: &Request<'_>) -> Option<(Uid, Gid, Vec<Gid>)> {
+    let ids = request.ids.as_ref()?;
+    let (own_uid, own_gid) = (geteuid(), getegid());
+    if !own_uid.is_root() && ids.uid == own_uid.as_raw() && ids.gid == own_gid.as_raw() {
+        return None;
+    }
+    let groups = ids.groups.iter().map(|group| Gid::from_raw_unchecked(*group)).collect();
+    Some((Uid::from_raw_unchecked(ids.uid), Gid::from_raw_unchecked(ids.gid), groups))
+}
+
+/// Every descriptor above 2 that is open now; where that cannot be known, all that might be.
+fn open_descriptors() -> Vec<i32> {
+    let names = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    let mut open: Vec<i32> =
+        names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    if open.is_empty() {
+        let soft = getrlimit(Resource::Nofile).current.unwrap_or(BLIND_CLOSE_END);
+        open = (0..)
+            .take_while(|fd| u64::try_from(*fd).is_ok_and(|fd| fd < soft.min(BLIND_CLOSE_END)))
+            .collect();
+    }
+    open.retain(|fd| *fd > 2);
+    open
+}
