@@ -1,5 +1,6 @@
 //! Bytes to values and back, without a system call; every parser survives any input.
 
+pub mod ctl;
 pub mod envfile;
 pub mod http;
 pub mod notify;
