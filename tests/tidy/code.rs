@@ -204,13 +204,16 @@ pub fn orphan_module(tree: &Tree, report: &mut Report) {
     }
 }
 
-/// The kernel is asked in safe words; the one exception is between fork and exec.
+/// The kernel is asked in safe words; the exceptions are the one block between fork and exec, and
+/// the declaration of one foreign function that no package wraps.
 pub fn one_unsafe_block(tree: &Tree, report: &mut Report) {
     let mut blocks = 0;
     for file in tree.sources() {
         let is_allowed = file.path.starts_with("src/sys/spawn");
         for (index, line) in file.lines.iter().enumerate() {
-            if !has_word(&line.code, "unsafe") {
+            let is_declaration = line.code.starts_with("unsafe extern");
+            let is_granted = file.path == "src/sys/clock.rs" && is_declaration;
+            if is_granted || !has_word(&line.code, "unsafe") {
                 continue;
             }
             blocks += line.code.matches("unsafe {").count();
