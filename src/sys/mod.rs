@@ -1,7 +1,20 @@
 //! The only system calls of the program, and its only unsafe block (in `spawn`).
+//!
+//! Functions here do one thing to the kernel and return a value or why not; they decide nothing,
+//! log nothing and never wait, unless their name says so.
 
 pub mod caps;
 pub mod cgroup;
 pub mod child;
+pub mod clock;
+pub mod config_dir;
+pub mod fault;
+pub mod files;
+pub mod inotify;
+pub mod notify_socket;
+pub mod poll;
+pub mod socket;
 pub mod spawn;
 pub mod user;
+
+pub use fault::{Fault, errno, reason};

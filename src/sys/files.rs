@@ -1,0 +1,250 @@
+//! Files: bounded reads, atomic writes, directories and the lock.
+//!
+//! Refuses to read what is not a regular file, so that a pipe or a device in place of one cannot
+//! hold the supervisor up.
+
+use core::fmt;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, openat, renameat,
+    unlinkat,
+};
+use rustix::io::Errno;
+
+use super::{Fault, errno};
+
+/// Why the lock was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LockFault {
+    /// Another process has it; its id as far as it could be read.
+    Held(PathBuf, Option<u32>),
+    /// The file cannot be used.
+    Fault(Fault),
+}
+
+impl fmt::Display for LockFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Held(path, pid) => {
+                write!(f, "locking {}: another supervisor", path.display())?;
+                if let Some(pid) = pid {
+                    write!(f, " (pid {pid})")?;
+                }
+                write!(f, " has it; stop that one, or give this one a --run of its own")
+            }
+            Self::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+/// Reads a regular file of at most so many bytes.
+pub fn read_bytes(path: &Path, max_bytes: usize) -> Result<Vec<u8>, Fault> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = openat(CWD, path, flags, Mode::empty());
+    let file = file.map_err(Fault::of("reading", path.display()))?;
+    read_open(file, path, max_bytes)
+}
+
+/// Reads a regular file of at most so many bytes of UTF-8.
+pub fn read_bounded(path: &Path, max_bytes: usize) -> Result<String, Fault> {
+    let bytes = read_bytes(path, max_bytes)?;
+    String::from_utf8(bytes).map_err(|_| {
+        let what = format!("{} (not UTF-8)", path.display());
+        Fault::of("reading", what)(Errno::ILSEQ)
+    })
+}
+
+/// Whether a write must outlive a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// It must: the disk is waited for.
+    Yes,
+    /// It need not (tmpfs).
+    No,
+}
+
+/// Replaces a file as a whole: it has its old bytes or the new ones, never some of both.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> Result<(), Fault> {
+    let fault = Fault::of("writing", path.display());
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    let new = PathBuf::from(new);
+    let written = write_new(&new, bytes, mode, durable)
+        .and_then(|()| renameat(CWD, &new, CWD, path))
+        .and_then(|()| match durable {
+            Durable::Yes => sync_parent(path),
+            Durable::No => Ok(()),
+        });
+    written.map_err(|errno| {
+        let _ = rustix::fs::unlink(&new);
+        fault(errno)
+    })
+}
+
+/// Makes a directory and its parents, mode 0755; one that is there is fine.
+pub fn make_dir(path: &Path) -> Result<(), Fault> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
+    made.map_err(|error| Fault::of("making", path.display())(errno(&error)))
+}
+
+/// Removes a file; one that is not there is fine.
+pub fn remove(path: &Path) -> Result<(), Fault> {
+    match rustix::fs::unlink(path) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(Fault::of("removing", path.display())(errno)),
+    }
+}
+
+/// Takes the lock for as long as the descriptor is open, and writes our pid into it.
+pub fn lock(path: &Path) -> Result<OwnedFd, LockFault> {
+    let fault = |errno| LockFault::Fault(Fault::of("locking", path.display())(errno));
+    let flags = OFlags::RDWR
+        | OFlags::CREATE
+        | OFlags::NOFOLLOW
+        | OFlags::NONBLOCK
+        | OFlags::NOCTTY
+        | OFlags::CLOEXEC;
+    let file = openat(CWD, path, flags, Mode::from_raw_mode(0o644)).map_err(fault)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let holder = read_bounded(path, 32).ok();
+            let pid = holder.and_then(|text| text.trim().parse().ok());
+            return Err(LockFault::Held(path.to_owned(), pid));
+        }
+        Err(errno) => return Err(fault(errno)),
+    }
+    rustix::fs::ftruncate(&file, 0).map_err(fault)?;
+    let pid = format!("{}\n", std::process::id());
+    rustix::io::pwrite(&file, pid.as_bytes(), 0).map_err(fault)?;
+    Ok(file)
+}
+
+pub(super) fn read_open(file: OwnedFd, path: &Path, max_bytes: usize) -> Result<Vec<u8>, Fault> {
+    let fault = Fault::of("reading", path.display());
+    let stat = fstat(&file).map_err(&fault)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Directory => return Err(fault(Errno::ISDIR)),
+        _ => {
+            let what = format!("{} (not a regular file)", path.display());
+            return Err(Fault::of("reading", what)(Errno::INVAL));
+        }
+    }
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(max_bytes).unwrap_or(u64::MAX);
+    let mut file = std::fs::File::from(file).take(limit.saturating_add(1));
+    file.read_to_end(&mut bytes).map_err(|error| fault(errno(&error)))?;
+    if bytes.len() > max_bytes {
+        return Err(fault(Errno::FBIG));
+    }
+    Ok(bytes)
+}
+
+fn write_new(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> Result<(), Errno> {
+    // What a power cut left behind is in the way of nobody.
+    match unlinkat(CWD, path, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(errno),
+    }
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(CWD, path, flags, Mode::from_raw_mode(mode))?;
+    let mut file = std::fs::File::from(file);
+    file.write_all(bytes).map_err(|error| errno(&error))?;
+    match durable {
+        Durable::Yes => fsync(&file),
+        Durable::No => Ok(()),
+    }
+}
+
+/// The rename itself is on disk only when the directory is.
+fn sync_parent(path: &Path) -> Result<(), Errno> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = openat(CWD, parent.unwrap_or_else(|| Path::new(".")), flags, Mode::empty())?;
+    fsync(parent)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// A directory of a test's own, removed with it.
+    pub(crate) struct TempDir(PathBuf);
+
+    impl TempDir {
+        pub(crate) fn new(what: &str) -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let name = format!("pisup-test-{what}-{}-{count}", std::process::id());
+            let path = std::env::temp_dir().join(name);
+            let _ = std::fs::remove_dir_all(&path);
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for TempDir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn reads_are_bounded() {
+        let dir = TempDir::new("read");
+        let path = dir.path().join("file");
+        std::fs::write(&path, "12345").unwrap();
+        assert_eq!(read_bounded(&path, 5).unwrap(), "12345");
+        assert_eq!(read_bounded(&path, 4).unwrap_err().errno, Errno::FBIG);
+        assert_eq!(read_bytes(Path::new("/dev/zero"), 9).unwrap_err().errno, Errno::INVAL);
+        assert_eq!(read_bytes(dir.path(), 9).unwrap_err().errno, Errno::ISDIR);
+    }
+
+    #[test]
+    fn a_write_replaces_the_whole_file() {
+        let dir = TempDir::new("write");
+        let path = dir.path().join("file");
+        let new = dir.path().join("file.new");
+        std::fs::write(&new, "left by a power cut").unwrap();
+        write_atomic(&path, b"one", 0o600, Durable::No).unwrap();
+        write_atomic(&path, b"two", 0o640, Durable::Yes).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+        assert!(!new.exists());
+
+        let nowhere = dir.path().join("no/file");
+        let fault = write_atomic(&nowhere, b"x", 0o600, Durable::No).unwrap_err();
+        assert!(fault.to_string().ends_with("no such file or directory"));
+        make_dir(&dir.path().join("no/deeper")).unwrap();
+        make_dir(&dir.path().join("no/deeper")).unwrap();
+        write_atomic(&nowhere, b"x", 0o600, Durable::Yes).unwrap();
+        remove(&nowhere).unwrap();
+        remove(&nowhere).unwrap();
+        assert_eq!(make_dir(&path).unwrap_err().errno, Errno::EXIST);
+    }
+
+    #[test]
+    fn the_lock_has_one_holder_and_names_it() {
+        let dir = TempDir::new("lock");
+        let path = dir.path().join("lock");
+        std::fs::write(&path, "999999999999 stale and longer\n").unwrap();
+        let held = lock(&path).unwrap();
+        let refused = lock(&path).unwrap_err();
+        assert_eq!(refused, LockFault::Held(path.clone(), Some(std::process::id())));
+        assert!(refused.to_string().contains(&format!("pid {}", std::process::id())));
+        drop(held);
+        lock(&path).unwrap();
+    }
+}
