@@ -11,6 +11,7 @@ pub mod config_dir;
 pub mod fault;
 pub mod files;
 pub mod inotify;
+pub mod netlink;
 pub mod notify_socket;
 pub mod poll;
 pub mod socket;

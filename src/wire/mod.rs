@@ -3,5 +3,8 @@
 pub mod ctl;
 pub mod envfile;
 pub mod http;
+pub mod netlink;
+pub mod network;
 pub mod notify;
 pub mod reply;
+pub mod rtnl;
