@@ -1,7 +1,10 @@
 //! Bytes to values and back, without a system call; every parser survives any input.
 
+pub mod container;
 pub mod ctl;
+pub mod engine;
 pub mod envfile;
+pub mod frames;
 pub mod http;
 pub mod netlink;
 pub mod network;

@@ -28,6 +28,9 @@ pub enum Message {
     MainPid(u32),
     /// `X_PISUP_CONTAINER_PID=`: the first process of the container that the sender owns.
     ContainerPid(u32),
+    /// `X_PISUP_TAKEN_OVER=1`: the container of the sender is older than the sender. What it wrote
+    /// or replaced when it became ready it will not write again.
+    TakenOver,
     /// `WATCHDOG=1`: it is alive.
     Watchdog,
     /// `WATCHDOG=trigger`: it is not well and says so itself.
@@ -62,6 +65,7 @@ fn line(line: &[u8]) -> Option<Message> {
         (b"STATUS", text) => Some(Message::Status(status(text))),
         (b"MAINPID", text) => pid(text).map(Message::MainPid),
         (b"X_PISUP_CONTAINER_PID", text) => pid(text).map(Message::ContainerPid),
+        (b"X_PISUP_TAKEN_OVER", b"1") => Some(Message::TakenOver),
         (b"WATCHDOG", b"1") => Some(Message::Watchdog),
         (b"WATCHDOG", b"trigger") => Some(Message::WatchdogTrigger),
         (b"WATCHDOG_USEC", text) => number(text).map(Message::WatchdogUsec),
@@ -123,6 +127,7 @@ mod tests {
             ("RELOADING=1", Message::Reloading),
             ("MAINPID=77", Message::MainPid(77)),
             ("X_PISUP_CONTAINER_PID=12", Message::ContainerPid(12)),
+            ("X_PISUP_TAKEN_OVER=1", Message::TakenOver),
             ("WATCHDOG=1", Message::Watchdog),
             ("WATCHDOG=trigger", Message::WatchdogTrigger),
             ("WATCHDOG_USEC=3000000", Message::WatchdogUsec(3_000_000)),
