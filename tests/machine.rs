@@ -105,6 +105,7 @@ impl World {
                     self.log.push(format!("kill {}", name(unit)));
                     vec![Event::Exited(unit, run, Exit::Signal(9))]
                 }
+                Action::Look(unit) => vec![Event::World(unit, Conditions::NONE)],
                 Action::Sweep(unit, run) => vec![Event::Swept(unit, run)],
                 Action::Refused(unit, _) => {
                     self.log.push(format!("refused {}", name(unit)));

@@ -204,6 +204,24 @@ impl Hold {
 }
 
 impl Cause {
+    /// Whether it is a failure of the unit that it happened to.
+    #[must_use]
+    pub const fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::StepFailed(..)
+                | Self::StepTimeout(..)
+                | Self::SpawnFailed(_)
+                | Self::ReadyTimeout(..)
+                | Self::FinishTimeout(_)
+                | Self::DiedStarting(_)
+                | Self::Died(_)
+                | Self::FatalExit(_)
+                | Self::Watchdog(_)
+                | Self::Unhealthy(_)
+        )
+    }
+
     /// The cause as a sentence without a full stop; `name` gives a unit's name.
     pub fn sentence<'a>(&self, name: impl Fn(UnitId) -> &'a str) -> String {
         match self {

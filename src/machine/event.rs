@@ -76,6 +76,8 @@ pub enum Event {
 /// Something to be done. Its result comes back as an event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
+    /// Look at the unit's conditions, until they hold or it waits no more; answer with `World`.
+    Look(UnitId),
     /// Run this prepare step; answer with `Prepared`.
     Prepare(UnitId, Run, u8),
     /// Start the process; answer with `Spawned` or `SpawnFailed`.

@@ -8,7 +8,7 @@ use super::Machine;
 use super::cause::Cause;
 use super::event::{Action, Event, Exit};
 use super::ids::{Tick, UnitId};
-use super::spec::Kind;
+use super::spec::{Conditions, Kind, Spec};
 use super::unit::Phase;
 
 /// What is done to a unit.
@@ -57,31 +57,20 @@ impl Machine {
     /// as conditional steps.
     #[must_use]
     pub fn plan(&self, events: &[Event], now: Tick) -> Vec<Planned> {
-        let mut world =
-            World { machine: self.clone(), now, todo: VecDeque::new(), steps: Vec::new() };
+        let mut world = World::new(self.clone(), now);
         for event in events {
             world.feed(event.clone());
         }
-        world.run(None);
-        let restarted: Vec<UnitId> = world
-            .steps
-            .iter()
-            .filter(|step| step.what == Do::Start)
-            .map(|step| step.unit)
-            .collect();
-        for unit in restarted {
-            for key in world.keys_in_use(unit) {
-                let mut values = world
-                    .machine
-                    .unit(unit)
-                    .map_or_else(Default::default, |state| state.exports.clone());
-                let value = values.entry(key.clone()).or_default();
-                value.push_str(" (changed)");
-                world.feed(Event::Exports(unit, values));
-                world.run(Some(&(unit, key)));
-            }
-        }
-        world.steps
+        world.play()
+    }
+
+    /// What a new table of units would lead to; see [`Machine::reload`].
+    #[must_use]
+    pub fn plan_reload(&self, specs: Vec<Spec>, changed: &[UnitId], now: Tick) -> Vec<Planned> {
+        let mut world = World::new(self.clone(), now);
+        let (actions, _) = world.machine.reload(specs, changed, now);
+        world.todo.extend(actions);
+        world.play()
     }
 }
 
@@ -93,6 +82,27 @@ struct World {
 }
 
 impl World {
+    const fn new(machine: Machine, now: Tick) -> Self {
+        Self { machine, now, todo: VecDeque::new(), steps: Vec::new() }
+    }
+
+    /// Plays on until nothing more is to be done, then once more for each value that may change.
+    fn play(mut self) -> Vec<Planned> {
+        self.run(None);
+        let starts = self.steps.iter().filter(|step| step.what == Do::Start);
+        let restarted: Vec<UnitId> = starts.map(|step| step.unit).collect();
+        for unit in restarted {
+            for key in self.keys_in_use(unit) {
+                let state = self.machine.unit(unit);
+                let mut values = state.map_or_else(Default::default, |state| state.exports.clone());
+                values.entry(key.clone()).or_default().push_str(" (changed)");
+                self.feed(Event::Exports(unit, values));
+                self.run(Some(&(unit, key)));
+            }
+        }
+        self.steps
+    }
+
     fn feed(&mut self, event: Event) {
         self.todo.extend(self.machine.step(event, self.now));
     }
@@ -162,6 +172,7 @@ impl World {
                     self.feed(Event::Exited(*unit, *run, Exit::Code(0)));
                 }
             }
+            Action::Look(unit) => self.feed(Event::World(*unit, Conditions::NONE)),
             Action::Sweep(unit, run) => self.feed(Event::Swept(*unit, *run)),
             Action::Release(..)
             | Action::Changed { .. }

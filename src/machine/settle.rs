@@ -264,6 +264,13 @@ impl Machine {
     pub(super) fn wait(&mut self, unit: UnitId, cause: Cause) {
         let on = Hold::Undead;
         self.enter(unit, Phase::Waiting { on, since: Tick(0), goes_alone: false }, cause);
+        if let Some((spec, state)) = self.both(unit)
+            && !spec.conditions.is_empty()
+        {
+            // What held when it was last looked at need not hold now.
+            state.unmet = spec.conditions;
+            self.tell(Action::Look(unit));
+        }
     }
 
     /// A unit that runs ends it because it is not well.

@@ -10,12 +10,16 @@ pub mod clock;
 pub mod config_dir;
 pub mod fault;
 pub mod files;
+pub mod host;
 pub mod inotify;
 pub mod netlink;
 pub mod notify_socket;
 pub mod poll;
 pub mod socket;
 pub mod spawn;
+pub mod stream;
 pub mod user;
+
+pub use rustix::io::Errno;
 
 pub use fault::{Fault, errno, reason};
