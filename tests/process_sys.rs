@@ -1,25 +1,54 @@
 //! Real children of `sys::spawn`: the state they are born in, the sentences when they are not,
-//! and their end.
+//! how they are kept together, and their end.
 //!
 //! The tests reap whatever is a child of this process, so they run one at a time.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "process_sys/birth.rs"]
+mod birth;
+#[path = "process_sys/cgroup.rs"]
+mod cgroup;
+#[path = "process_sys/death.rs"]
+mod death;
+#[path = "process_sys/nested.rs"]
+mod nested;
+#[path = "process_sys/rights.rs"]
+mod rights;
+
 use std::fs;
-use std::io::Read;
-use std::os::fd::AsFd;
+use std::io::{Read, Write, stderr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use pisup::machine::Exit;
 use pisup::sys::child;
 use pisup::sys::spawn::{Request, SpawnError, Spawned, spawn};
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
+
+/// Far more than anything here takes; only a broken test gets there.
+const PATIENCE: Timespec = Timespec { tv_sec: 60, tv_nsec: 0 };
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Says that a test, or a part of it, cannot be done here.
+fn skipped(what: &str, why: &str) {
+    let mut out = stderr();
+    writeln!(out, "skipped: {what}: {why}").unwrap();
+}
+
+fn is_root(what: &str) -> bool {
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root {
+        skipped(what, "needs root");
+    }
+    is_root
 }
 
 fn words(argv: &[&str]) -> Vec<String> {
@@ -46,67 +75,86 @@ fn run(request: Request<'_>) -> (String, Exit, Spawned) {
     (text, exit, spawned)
 }
 
-fn wait_for(pid: u32) -> Exit {
-    loop {
-        let found = child::reap(64).dead.into_iter().find(|(dead, _)| *dead == pid);
-        match found {
-            Some((_, exit)) => return exit,
-            // It lives: wait until the kernel says otherwise.
-            None => until_readable(child::pidfd(pid).unwrap()),
-        }
-    }
-}
-
-fn until_readable(fd: impl AsFd) {
-    rustix::event::poll(&mut [PollFd::new(&fd, PollFlags::IN)], None).unwrap();
-}
-
 fn fails(request: &Request<'_>) -> SpawnError {
     let error = spawn(request).unwrap_err();
     assert!(child::reap(64).dead.is_empty(), "a failed child is left to nobody");
     error
 }
 
-#[test]
-fn a_program_runs_and_its_code_comes_back() {
-    let _alone = alone();
-    let (text, exit, spawned) = run(shell("echo hello; exit 7"));
-    assert_eq!((text.as_str(), exit), ("hello\n", Exit::Code(7)));
-    assert_eq!(spawned.warnings, Vec::<String>::new());
-    assert!(spawned.pidfd.is_some());
-    assert_eq!(run(shell("kill -9 $$")).1, Exit::Signal(9));
-}
-
-#[test]
-fn what_cannot_be_executed_is_said_in_a_sentence() {
-    let _alone = alone();
-    let mut request = Request::new(words(&["no-such-daemon"]));
-    request.path = "/usr/sbin:/usr/bin".to_owned();
-    let text = "no-such-daemon: not found in PATH \
-                (tried /usr/sbin/no-such-daemon, /usr/bin/no-such-daemon)";
-    assert_eq!(fails(&request).to_string(), text);
-    for (program, text) in [
-        ("/no/such", "/no/such: no such file"),
-        ("/etc/passwd", "/etc/passwd: permission denied: not executable"),
-        ("/etc", "/etc: permission denied: it is a directory"),
-        ("", "nothing to execute: the command is empty"),
-        ("a\0b", "the program's name contains a zero byte"),
-    ] {
-        assert_eq!(fails(&Request::new(words(&[program]))).to_string(), text);
+/// Reaps until that child is dead.
+fn wait_for(pid: u32) -> Exit {
+    loop {
+        let found = child::reap(64).dead.into_iter().find(|(dead, _)| *dead == pid);
+        match found {
+            Some((_, exit)) => return exit,
+            None => until_readable(child::pidfd(pid).unwrap()),
+        }
     }
-    let mut request = Request::new(words(&["true"]));
-    request.directory = "/no/where".to_owned();
-    let text = "cannot enter directory /no/where: no such file or directory";
-    assert_eq!(fails(&request).to_string(), text);
 }
 
-#[test]
-fn listen_pid_is_the_child_itself() {
-    let _alone = alone();
-    let file = fs::File::open("/dev/null").unwrap();
-    let mut request = shell("echo $$ $LISTEN_PID $LISTEN_FDS $LISTEN_FDNAMES");
-    request.env.push(("LISTEN_PID".to_owned(), "1".to_owned()));
-    request.sockets = vec![(file.as_fd(), "api".to_owned()), (file.as_fd(), "tcp".to_owned())];
-    let (text, _, spawned) = run(request);
-    assert_eq!(text, format!("{0} {0} 2 api:tcp\n", spawned.pid));
+fn until_readable(fd: impl AsFd) {
+    let count = poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&PATIENCE)).unwrap();
+    assert_eq!(count, 1, "nothing came");
+}
+
+/// Waits for what no descriptor tells of.
+fn until(mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(60), "it never came");
+        std::thread::yield_now();
+    }
+}
+
+/// A child that waits to be looked at and ends with its standard input.
+struct Living {
+    pid: u32,
+    warnings: Vec<String>,
+    stdin: Option<OwnedFd>,
+}
+
+impl Living {
+    fn new(request: Request<'_>) -> Self {
+        let mut request: Request<'_> = request;
+        let (stdin, write) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+        request.argv = words(&["cat"]);
+        request.stdin = Some(stdin.as_fd());
+        let spawned = spawn(&request).unwrap();
+        // Once it has read something, the dynamic loader has closed its files.
+        rustix::io::write(&write, b"x").unwrap();
+        until(|| rustix::io::ioctl_fionread(&write).unwrap() == 0);
+        Self { pid: spawned.pid, warnings: spawned.warnings, stdin: Some(write) }
+    }
+
+    fn read(&self, file: &str) -> String {
+        fs::read_to_string(format!("/proc/{}/{file}", self.pid)).unwrap()
+    }
+
+    fn link(&self, file: &str) -> String {
+        let link = fs::read_link(format!("/proc/{}/{file}", self.pid)).unwrap();
+        link.to_str().unwrap().to_owned()
+    }
+
+    /// A line of `/proc/PID/status`.
+    fn status(&self, key: &str) -> String {
+        let status = self.read("status");
+        let line = status.lines().find(|line| line.split(':').next() == Some(key)).unwrap();
+        line.split_once(':').unwrap().1.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn fds(&self) -> Vec<i32> {
+        let names = fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap();
+        let mut fds: Vec<i32> = names
+            .map(|entry| entry.unwrap().file_name().to_str().unwrap().parse().unwrap())
+            .collect();
+        fds.sort_unstable();
+        fds
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        drop(self.stdin.take());
+        wait_for(self.pid);
+    }
 }

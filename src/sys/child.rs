@@ -124,24 +124,27 @@ pub fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// All processes below this one, parents before children; threads do not count.
+/// All processes below this one or in its session, also after its death; without itself.
 ///
-/// A snapshot: who was made meanwhile is missing, and who became an orphan below another
-/// subreaper cannot be found.
+/// A snapshot for machines without cgroups: who was made meanwhile is missing, and an orphan that
+/// has left the session cannot be told from others.
 #[must_use]
 pub fn descendants(pid: u32) -> Vec<u32> {
     let names = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let all: Vec<(u32, u32)> =
-        pids.take(MAX_PROCESSES).filter_map(|pid| Some((pid, stat(pid)?.parent))).collect();
+    let all = pids.take(MAX_PROCESSES).filter_map(|pid| Some((pid, stat(pid)?)));
+    let all: Vec<(u32, u32, u32)> =
+        all.map(|(pid, stat)| (pid, stat.parent, stat.session)).collect();
     below(pid, &all)
 }
 
-fn below(root: u32, all: &[(u32, u32)]) -> Vec<u32> {
+/// The same in a list of processes, their parents and their sessions.
+fn below(root: u32, all: &[(u32, u32, u32)]) -> Vec<u32> {
     let mut found = Vec::new();
     let mut parents = vec![root];
     while let Some(parent) = parents.pop() {
-        for (child, _) in all.iter().filter(|(_, of)| *of == parent) {
+        let children = all.iter().filter(|(_, of, session)| *of == parent || *session == root);
+        for (child, ..) in children {
             // A number that was used anew while we read could make a circle.
             if *child != root && !found.contains(child) {
                 found.push(*child);
@@ -216,10 +219,16 @@ mod tests {
 
     #[test]
     fn descendants_are_found_in_any_order_and_circles_end() {
-        let all = [(30, 20), (20, 10), (11, 10), (99, 1), (40, 30)];
+        let all = [(30, 20, 3), (20, 10, 3), (11, 10, 3), (99, 1, 3), (40, 30, 3)];
         assert_eq!(below(10, &all), vec![20, 11, 30, 40]);
-        assert_eq!(below(5, &[(6, 7), (7, 6), (7, 5)]), vec![7, 6]);
+        assert_eq!(below(5, &[(6, 7, 0), (7, 6, 0), (7, 5, 0)]), vec![7, 6]);
         assert_eq!(below(5, &[]), Vec::<u32>::new());
+    }
+
+    #[test]
+    fn an_orphan_of_the_session_counts_with_its_children() {
+        let all = [(10, 1, 10), (11, 1, 10), (12, 11, 12), (13, 1, 13)];
+        assert_eq!(below(10, &all), vec![11, 12]);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod image;
 mod report;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ptr;
 use std::time::{Duration, Instant};
 
 use nix::libc;
@@ -44,6 +45,17 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 
 /// How long [`spawn`] waits for exec: long for a tired SD card, short for a supervisor.
 const EXEC_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The highest signal of Linux; those that a C library keeps to itself (32 to 34) are among them,
+/// and posix_spawn of glibc leaves them ignored.
+const LAST_SIGNAL: libc::c_long = 64;
+/// What rt_sigaction wants to hear about the size of a signal mask.
+const SIGNAL_SET_BYTES: libc::c_long = 8;
+/// To ioprio_set: one process, this one.
+const WHO_PROCESS: libc::c_long = 1;
+const SELF: libc::c_long = 0;
+/// A `struct sigaction` of the kernel that says SIG_DFL: zero on every architecture.
+static DEFAULT_ACTION: [u64; 8] = [0; 8];
 
 /// Names of resource limits, as `limits` spells them.
 const RESOURCES: [(&str, Resource); 16] = [
@@ -182,7 +194,7 @@ impl Pending {
                 return Some(Ok(Spawned {
                     pid: self.pid,
                     pidfd: self.pidfd.take(),
-                    warnings: self.inbox.warnings(&self.context),
+                    warnings: self.context.warnings(&self.inbox),
                 }));
             }
             Some(failed) => failed,
@@ -213,10 +225,10 @@ impl AsFd for Pending {
 /// The request makes no sense, or the system is short of processes, memory or descriptors
 /// ([`SpawnError::is_transient`]).
 pub fn begin(request: &Request<'_>) -> Result<Pending, SpawnError> {
-    let context = Context::new(request);
+    let (context, entrances) = Context::new(request);
     let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
         .map_err(|errno| SpawnError::system("making a pipe", errno))?;
-    let mut image = Image::new(request, write)?;
+    let mut image = Image::new(request, entrances, write)?;
     let pid = fork_and_exec(&mut image).map_err(|errno| context.fork(errno))?;
     Ok(Pending { pid, pidfd: child::pidfd(pid), report, inbox: Inbox::default(), context })
 }
@@ -249,19 +261,21 @@ pub fn spawn(request: &Request<'_>) -> Result<Spawned, SpawnError> {
 fn fork_and_exec(image: &mut Image<'_>) -> Result<u32, Errno> {
     let old = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     // SAFETY: The child is a copy of this thread alone. Until exec or _exit it only makes system
-    // calls and touches memory that `image` holds ready: no allocation, no lock, no drop, and
-    // `Image::set_up` keeps that promise too, so that it does not matter what other threads did
-    // at the time of the fork (the supervisor has none). `libc::signal` gets SIG_DFL only, which
-    // installs no code. `ioprio_set` takes three integers. The pointers given to execve come
-    // from CStrings that `image` owns, and both arrays end with a null pointer.
+    // calls and touches memory that `image` holds ready: it allocates and frees nothing and takes
+    // no lock, and `Image::set_up` keeps that promise too, so that it does not matter what other
+    // threads did at the time of the fork (the supervisor has none). rt_sigaction reads
+    // `DEFAULT_ACTION`, which is larger than any kernel's struct, and installs no code.
+    // ioprio_set takes three integers. The pointers given to execve come from CStrings and a
+    // buffer that `image` owns, and both arrays end with a null pointer.
     let forked = unsafe {
         match nix::unistd::fork() {
             Ok(ForkResult::Child) => {
-                for signal in 1..=64 {
-                    libc::signal(signal, libc::SIG_DFL);
+                for signal in 1..=LAST_SIGNAL {
+                    let (new, old) = (DEFAULT_ACTION.as_ptr(), ptr::null::<u64>());
+                    libc::syscall(libc::SYS_rt_sigaction, signal, new, old, SIGNAL_SET_BYTES);
                 }
                 if let Some(priority) = image.ionice() {
-                    if libc::syscall(libc::SYS_ioprio_set, 1, 0, priority) == -1 {
+                    if libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, SELF, priority) == -1 {
                         image.ionice_failed(last_errno());
                     }
                 }

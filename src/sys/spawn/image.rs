@@ -3,7 +3,7 @@
 //! [`Image::new`] runs in the supervisor and may allocate and fail with a sentence; all that runs
 //! in the child only makes system calls and reports numbers.
 
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_long};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::ptr;
@@ -43,7 +43,7 @@ pub(super) struct Image<'a> {
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
     listen_pid: Option<[u8; LISTEN_PID_BYTES]>,
-    cgroup: &'a [OwnedFd],
+    entrances: Vec<OwnedFd>,
     umask: Mode,
     null: OwnedFd,
     /// What goes where, by rising target; `None` is `/dev/null`.
@@ -68,7 +68,11 @@ pub(super) struct Failed;
 
 impl<'a> Image<'a> {
     /// Makes everything ready; `report` is where the child says how it went.
-    pub(super) fn new(request: &Request<'a>, report: OwnedFd) -> Result<Self, SpawnError> {
+    pub(super) fn new(
+        request: &Request<'a>,
+        entrances: Vec<OwnedFd>,
+        report: OwnedFd,
+    ) -> Result<Self, SpawnError> {
         let candidates = candidates(request)?;
         let (strings, argv, envp) = vectors(request)?;
         let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
@@ -82,7 +86,7 @@ impl<'a> Image<'a> {
             argv,
             envp,
             listen_pid: (!request.sockets.is_empty()).then_some([0; LISTEN_PID_BYTES]),
-            cgroup: request.cgroup.map_or(&[], |group| group.entrances()),
+            entrances,
             umask: Mode::from_raw_mode(request.umask & 0o777),
             null,
             moved: Vec::with_capacity(fds.len()),
@@ -101,8 +105,8 @@ impl<'a> Image<'a> {
         })
     }
 
-    pub(super) fn ionice(&self) -> Option<i32> {
-        self.ionice.map(i32::from)
+    pub(super) fn ionice(&self) -> Option<c_long> {
+        self.ionice.map(c_long::from)
     }
 
     pub(super) fn ionice_failed(&self, errno: Errno) {
@@ -147,7 +151,7 @@ impl<'a> Image<'a> {
     /// Puts the child into the state that the request describes.
     pub(super) fn set_up(&mut self) -> Result<(), Failed> {
         self.check(Stage::Session, setsid())?;
-        for (index, entrance) in self.cgroup.iter().enumerate() {
+        for (index, entrance) in self.entrances.iter().enumerate() {
             if let Err(errno) = write(entrance, b"0") {
                 self.warn(Stage::Cgroup, index, errno);
             }

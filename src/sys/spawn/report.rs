@@ -6,13 +6,15 @@ use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use rustix::io::{Errno, read};
 
 use super::{RESOURCES, Request};
+use crate::sys::cgroup::Group;
+use crate::sys::fault::reason;
 
 /// Records kept of one child: there are 16 limits, at most 13 hierarchies, and a few single steps.
 const MAX_RECORDS: usize = 64;
@@ -37,7 +39,7 @@ impl SpawnError {
     }
 
     pub(super) fn system(doing: &str, errno: Errno) -> Self {
-        Self { sentence: format!("{doing}: {}", why(errno)), is_transient: is_shortage(errno) }
+        Self { sentence: format!("{doing}: {}", reason(errno)), is_transient: is_shortage(errno) }
     }
 }
 
@@ -149,10 +151,6 @@ impl Inbox {
             }
         }
     }
-
-    pub(super) fn warnings(&self, context: &Context) -> Vec<String> {
-        self.warnings.iter().map(|record| context.warning(*record)).collect()
-    }
 }
 
 /// The names that make sentences of records.
@@ -166,16 +164,30 @@ pub(super) struct Context {
     oom_score_adj: i32,
     cpus: Vec<usize>,
     limits: Vec<(&'static str, u64)>,
-    hierarchies: Vec<String>,
+    /// Names of the groups that could be opened, in the order of their descriptors.
+    groups: Vec<String>,
+    /// What was missing before the fork.
+    early: Vec<String>,
 }
 
 impl Context {
-    pub(super) fn new(request: &Request<'_>) -> Self {
+    /// The names in a request, and the open doors of its groups.
+    pub(super) fn new(request: &Request<'_>) -> (Self, Vec<OwnedFd>) {
+        let (mut groups, mut early, mut entrances) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, entrance) in request.cgroup.map(Group::entrances).unwrap_or_default() {
+            match entrance {
+                Ok(entrance) => {
+                    groups.push(name);
+                    entrances.push(entrance);
+                }
+                Err(error) => early.push(format!("cannot enter cgroup {name}: {error}")),
+            }
+        }
         let name = |wanted| {
             let entry = RESOURCES.iter().find(|(_, resource)| *resource == wanted);
             entry.map_or("?", |(name, _)| *name)
         };
-        Self {
+        let context = Self {
             program: request.argv.first().cloned().unwrap_or_default(),
             candidates: candidates(request),
             directory: request.directory.clone(),
@@ -187,15 +199,22 @@ impl Context {
             oom_score_adj: request.oom_score_adj.unwrap_or(0),
             cpus: request.cpus.clone(),
             limits: request.limits.iter().map(|(which, value)| (name(*which), *value)).collect(),
-            hierarchies: request.cgroup.map(|group| group.names()).unwrap_or_default(),
-        }
+            groups,
+            early,
+        };
+        (context, entrances)
+    }
+
+    pub(super) fn warnings(&self, inbox: &Inbox) -> Vec<String> {
+        let late = inbox.warnings.iter().map(|record| self.warning(*record));
+        self.early.iter().cloned().chain(late).collect()
     }
 
     pub(super) fn fork(&self, errno: Errno) -> SpawnError {
         let reason = match errno {
             Errno::AGAIN => "the limit of processes is reached; tried again later".to_owned(),
             Errno::NOMEM => "not enough memory; tried again later".to_owned(),
-            other => why(other),
+            other => reason(other),
         };
         let sentence = format!("{}: cannot make a process: {reason}", self.program);
         SpawnError { sentence, is_transient: is_shortage(errno) }
@@ -213,7 +232,7 @@ impl Context {
 
     pub(super) fn failure(&self, record: Record) -> SpawnError {
         let errno = Errno::from_raw_os_error(record.errno);
-        let reason = why(errno);
+        let reason = reason(errno);
         let sentence = match record.stage {
             Stage::Exec => self.exec_failure(usize::from(record.index), errno),
             Stage::Directory => format!("cannot enter directory {}: {reason}", self.directory),
@@ -235,7 +254,7 @@ impl Context {
     }
 
     fn warning(&self, record: Record) -> String {
-        let reason = why(Errno::from_raw_os_error(record.errno));
+        let reason = reason(Errno::from_raw_os_error(record.errno));
         format!("cannot {}: {reason}; started without", self.attempt(record))
     }
 
@@ -243,7 +262,7 @@ impl Context {
     fn attempt(&self, record: Record) -> String {
         let index = usize::from(record.index);
         match record.stage {
-            Stage::Cgroup => match self.hierarchies.get(index) {
+            Stage::Cgroup => match self.groups.get(index) {
                 Some(name) => format!("enter cgroup {name}"),
                 None => "enter its cgroup".to_owned(),
             },
@@ -280,7 +299,7 @@ impl Context {
             ),
             Errno::TOOBIG => format!("{path}: arguments and environment are too long"),
             Errno::TXTBSY => format!("{path}: being written just now; tried again later"),
-            other => format!("{path}: {}", why(other)),
+            other => format!("{path}: {}", reason(other)),
         }
     }
 
@@ -338,14 +357,6 @@ fn is_shortage(errno: Errno) -> bool {
     [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE, Errno::TXTBSY].contains(&errno)
 }
 
-/// The system's words for an error, in the middle of a sentence.
-fn why(errno: Errno) -> String {
-    let text = std::io::Error::from(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,7 +366,7 @@ mod tests {
         request.path = "/no/where:/not/here/".to_owned();
         request.limits = vec![(rustix::process::Resource::Nofile, 7)];
         request.oom_score_adj = Some(-999);
-        Context::new(&request)
+        Context::new(&request).0
     }
 
     fn failure(stage: Stage, errno: Errno) -> Record {

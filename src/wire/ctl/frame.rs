@@ -23,13 +23,7 @@ impl FrameBuffer {
     /// A buffer for lines of at most `limit` bytes, the newline counted.
     #[must_use]
     pub const fn new(limit: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            start: 0,
-            scanned: 0,
-            limit,
-            is_broken: false,
-        }
+        Self { bytes: Vec::new(), start: 0, scanned: 0, limit, is_broken: false }
     }
 
     /// Takes bytes as they come; after `TooLong` it throws them away.
@@ -48,16 +42,10 @@ impl FrameBuffer {
     /// `TooLong` is told once, and nothing comes after it: the stream cannot be read any further.
     pub fn next_line(&mut self) -> Option<Result<Vec<u8>, TooLong>> {
         let fresh = self.bytes.get(self.scanned..).unwrap_or_default();
-        let end = fresh
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .map(|at| self.scanned + at);
+        let end = fresh.iter().position(|byte| *byte == b'\n').map(|at| self.scanned + at);
         let needed = end.unwrap_or(self.bytes.len()) + 1 - self.start;
         if needed > self.limit && !self.is_broken {
-            *self = Self {
-                is_broken: true,
-                ..Self::new(self.limit)
-            };
+            *self = Self { is_broken: true, ..Self::new(self.limit) };
             return Some(Err(TooLong));
         }
         let Some(end) = end else {

@@ -153,9 +153,7 @@ impl ExitDoc {
             machine::Exit::Code(code) => Some(Self::Code(code)),
             machine::Exit::Signal(number) => {
                 let name = cause::signal(number);
-                let short = name
-                    .strip_prefix("SIG")
-                    .or_else(|| name.strip_prefix("signal "));
+                let short = name.strip_prefix("SIG").or_else(|| name.strip_prefix("signal "));
                 Some(Self::Signal(short.unwrap_or(&name).to_owned()))
             }
             machine::Exit::Unknown => None,
@@ -332,11 +330,7 @@ mod tests {
             exports: BTreeMap::from([("K".to_owned(), "V".to_owned())]),
             ..UnitDoc::default()
         };
-        let status = StatusDoc {
-            version: 1,
-            units: vec![unit],
-            ..StatusDoc::default()
-        };
+        let status = StatusDoc { version: 1, units: vec![unit], ..StatusDoc::default() };
         let text = serde_json::to_string(&status).unwrap();
         assert_eq!(
             text,
@@ -362,10 +356,7 @@ mod tests {
         };
         for (reply, line) in [
             (
-                Reply::Plan(PlanDoc {
-                    plan: vec![step],
-                    changes: vec![],
-                }),
+                Reply::Plan(PlanDoc { plan: vec![step], changes: vec![] }),
                 concat!(
                     r#"{"is":"plan","plan":[{"do":"stop","unit":"docker","#,
                     r#""because":"FLANNEL_SUBNET of flannel changed","#,
@@ -373,18 +364,11 @@ mod tests {
                 ),
             ),
             (
-                Reply::Done(Done {
-                    code: 0,
-                    message: "docker is ready".to_owned(),
-                }),
+                Reply::Done(Done { code: 0, message: "docker is ready".to_owned() }),
                 r#"{"is":"done","code":0,"message":"docker is ready"}"#,
             ),
             (
-                Reply::Event(EventDoc {
-                    at_ms: 7,
-                    to: "down".to_owned(),
-                    ..EventDoc::default()
-                }),
+                Reply::Event(EventDoc { at_ms: 7, to: "down".to_owned(), ..EventDoc::default() }),
                 r#"{"is":"event","at_ms":7,"wall":"","unit":"","from":"","to":"down","cause":""}"#,
             ),
         ] {
@@ -395,10 +379,7 @@ mod tests {
 
     #[test]
     fn a_reader_ignores_what_a_later_version_adds() {
-        assert_eq!(
-            Reply::parse(br#"{"is":"song","text":"la"}"#),
-            Ok(Reply::Unknown)
-        );
+        assert_eq!(Reply::parse(br#"{"is":"song","text":"la"}"#), Ok(Reply::Unknown));
         assert_eq!(
             Reply::parse(br#"{"is":"done","code":0,"message":"","song":"la"}"#),
             Ok(Reply::Done(Done::default()))

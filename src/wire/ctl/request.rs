@@ -116,9 +116,7 @@ impl Request {
     /// Reads one line, without its newline; the error is the reply.
     pub fn parse(line: &[u8]) -> Result<Self, ErrorDoc> {
         let mut map: Map<String, Value> = serde_json::from_slice(line).map_err(|error| {
-            wrong(&format!(
-                "not understood: {error}; a request is one JSON object a line, {HINT}"
-            ))
+            wrong(&format!("not understood: {error}; a request is one JSON object a line, {HINT}"))
         })?;
         match map.remove("v") {
             Some(Value::Number(v)) if v.as_u64() == Some(u64::from(VERSION)) => {}
@@ -131,9 +129,7 @@ impl Request {
                 )));
             }
             None => {
-                return Err(wrong(&format!(
-                    "\"v\", the protocol version, is missing, {HINT}"
-                )));
+                return Err(wrong(&format!("\"v\", the protocol version, is missing, {HINT}")));
             }
         }
         if !map.contains_key("do") {
@@ -153,11 +149,8 @@ impl Request {
             #[serde(flatten)]
             request: &'a Request,
         }
-        let mut line = serde_json::to_string(&Versioned {
-            v: VERSION,
-            request: self,
-        })
-        .unwrap_or_default();
+        let mut line =
+            serde_json::to_string(&Versioned { v: VERSION, request: self }).unwrap_or_default();
         line.push('\n');
         line
     }
@@ -208,19 +201,15 @@ fn check(request: Request) -> Result<Request, ErrorDoc> {
         {
             Err(wrong("\"units\" is empty: name at least one unit"))
         }
-        Request::Kill { signal, .. } if signal_number(signal).is_none() => Err(wrong(&format!(
-            "no signal \"{}\"; TERM, HUP or 15 would be one",
-            clipped(signal)
-        ))),
+        Request::Kill { signal, .. } if signal_number(signal).is_none() => {
+            Err(wrong(&format!("no signal \"{}\"; TERM, HUP or 15 would be one", clipped(signal))))
+        }
         _ => Ok(request),
     }
 }
 
 fn wrong(message: &str) -> ErrorDoc {
-    ErrorDoc {
-        code: code::USAGE,
-        message: message.to_owned(),
-    }
+    ErrorDoc { code: code::USAGE, message: message.to_owned() }
 }
 
 fn clipped(text: &str) -> String {
@@ -231,10 +220,7 @@ fn clipped(text: &str) -> String {
 }
 
 /// Serde asks with a reference.
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature is serde's"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
 const fn is_false(value: &bool) -> bool {
     !*value
 }
@@ -257,96 +243,46 @@ mod tests {
         let unit = "a".to_owned();
         for (line, request) in [
             (r#""do":"status""#, Request::Status { unit: None }),
-            (
-                r#""do":"status","unit":"a""#,
-                Request::Status {
-                    unit: Some(unit.clone()),
-                },
-            ),
+            (r#""do":"status","unit":"a""#, Request::Status { unit: Some(unit.clone()) }),
             (
                 r#""do":"start","units":["a","b"]"#,
-                Request::Start {
-                    units: units.clone(),
-                    no_wait: false,
-                },
+                Request::Start { units: units.clone(), no_wait: false },
             ),
             (
                 r#""do":"stop","units":["a","b"],"dry_run":true"#,
-                Request::Stop {
-                    units: units.clone(),
-                    no_wait: false,
-                    dry_run: true,
-                },
+                Request::Stop { units: units.clone(), no_wait: false, dry_run: true },
             ),
             (
                 r#""do":"restart","units":["a","b"],"no_wait":true"#,
-                Request::Restart {
-                    units: units.clone(),
-                    no_wait: true,
-                    dry_run: false,
-                },
+                Request::Restart { units: units.clone(), no_wait: true, dry_run: false },
             ),
             (
                 r#""do":"reload","units":["a","b"]"#,
-                Request::Reload {
-                    units: units.clone(),
-                    no_wait: false,
-                },
+                Request::Reload { units: units.clone(), no_wait: false },
             ),
-            (
-                r#""do":"logs""#,
-                Request::Logs {
-                    units: vec![],
-                    n: None,
-                    follow: false,
-                },
-            ),
+            (r#""do":"logs""#, Request::Logs { units: vec![], n: None, follow: false }),
             (
                 r#""do":"logs","units":["a","b"],"n":0,"follow":true"#,
-                Request::Logs {
-                    units,
-                    n: Some(0),
-                    follow: true,
-                },
+                Request::Logs { units, n: Some(0), follow: true },
             ),
             (
                 r#""do":"events","follow":true"#,
-                Request::Events {
-                    units: vec![],
-                    n: None,
-                    follow: true,
-                },
+                Request::Events { units: vec![], n: None, follow: true },
             ),
-            (
-                r#""do":"why","unit":"a""#,
-                Request::Why { unit: unit.clone() },
-            ),
-            (
-                r#""do":"env","unit":"a""#,
-                Request::Env { unit: unit.clone() },
-            ),
+            (r#""do":"why","unit":"a""#, Request::Why { unit: unit.clone() }),
+            (r#""do":"env","unit":"a""#, Request::Env { unit: unit.clone() }),
             (
                 r#""do":"kill","unit":"a","signal":"HUP""#,
-                Request::Kill {
-                    unit,
-                    signal: "HUP".to_owned(),
-                },
+                Request::Kill { unit, signal: "HUP".to_owned() },
             ),
             (
                 r#""do":"reload-config","dry_run":true"#,
-                Request::ReloadConfig {
-                    no_wait: false,
-                    dry_run: true,
-                },
+                Request::ReloadConfig { no_wait: false, dry_run: true },
             ),
             (r#""do":"shutdown""#, Request::Shutdown { no_wait: false }),
         ] {
             let line = format!("{{\"v\":1,{line}}}");
-            assert_eq!(
-                Request::parse(line.as_bytes()),
-                Ok(request.clone()),
-                "{line}"
-            );
+            assert_eq!(Request::parse(line.as_bytes()), Ok(request.clone()), "{line}");
             assert_eq!(request.to_line(), format!("{line}\n"));
         }
     }
@@ -355,61 +291,25 @@ mod tests {
     fn a_wrong_request_gets_a_sentence_that_says_what_is_wrong() {
         for (line, part) in [
             ("", "not understood: EOF while parsing"),
-            (
-                "status",
-                "a request is one JSON object a line, like {\"v\":1,\"do\":\"status\"}",
-            ),
+            ("status", "a request is one JSON object a line, like {\"v\":1,\"do\":\"status\"}"),
             ("[1]", "expected a map"),
             ("{\"v\":1,\"do\":\"status\"", "EOF while parsing"),
             ("{\"v\":1,\"do\":\"status\"} x", "trailing characters"),
-            (
-                "{\"do\":\"status\"}",
-                "\"v\", the protocol version, is missing",
-            ),
-            (
-                "{\"v\":2,\"do\":\"status\"}",
-                "protocol version 2 is not spoken here",
-            ),
-            (
-                "{\"v\":\"1\",\"do\":\"status\"}",
-                "protocol version \"1\" is not spoken here",
-            ),
+            ("{\"do\":\"status\"}", "\"v\", the protocol version, is missing"),
+            ("{\"v\":2,\"do\":\"status\"}", "protocol version 2 is not spoken here"),
+            ("{\"v\":\"1\",\"do\":\"status\"}", "protocol version \"1\" is not spoken here"),
             ("{\"v\":1}", "\"do\", the command, is missing"),
             ("{\"v\":1,\"do\":7}", "expected variant"),
-            (
-                "{\"v\":1,\"do\":\"fly\"}",
-                "unknown variant `fly`, expected one of `status`",
-            ),
-            (
-                "{\"v\":1,\"do\":\"status\",\"unti\":\"a\"}",
-                "unknown field `unti`",
-            ),
-            (
-                "{\"v\":1,\"do\":\"shutdown\",\"now\":1}",
-                "unknown field `now`",
-            ),
+            ("{\"v\":1,\"do\":\"fly\"}", "unknown variant `fly`, expected one of `status`"),
+            ("{\"v\":1,\"do\":\"status\",\"unti\":\"a\"}", "unknown field `unti`"),
+            ("{\"v\":1,\"do\":\"shutdown\",\"now\":1}", "unknown field `now`"),
             ("{\"v\":1,\"do\":\"start\"}", "missing field `units`"),
-            (
-                "{\"v\":1,\"do\":\"start\",\"units\":\"a\"}",
-                "expected a sequence",
-            ),
-            (
-                "{\"v\":1,\"do\":\"start\",\"units\":[]}",
-                "name at least one unit",
-            ),
-            (
-                "{\"v\":1,\"do\":\"start\",\"units\":[\"a\"],\"dry_run\":true}",
-                "unknown field",
-            ),
-            (
-                "{\"v\":1,\"do\":\"stop\",\"units\":[\"a\"],\"no_wait\":1}",
-                "expected a boolean",
-            ),
+            ("{\"v\":1,\"do\":\"start\",\"units\":\"a\"}", "expected a sequence"),
+            ("{\"v\":1,\"do\":\"start\",\"units\":[]}", "name at least one unit"),
+            ("{\"v\":1,\"do\":\"start\",\"units\":[\"a\"],\"dry_run\":true}", "unknown field"),
+            ("{\"v\":1,\"do\":\"stop\",\"units\":[\"a\"],\"no_wait\":1}", "expected a boolean"),
             ("{\"v\":1,\"do\":\"logs\",\"n\":-1}", "expected u32"),
-            (
-                "{\"v\":1,\"do\":\"kill\",\"unit\":\"a\",\"signal\":\"X\"}",
-                "no signal \"X\"",
-            ),
+            ("{\"v\":1,\"do\":\"kill\",\"unit\":\"a\",\"signal\":\"X\"}", "no signal \"X\""),
         ] {
             let message = refusal(line);
             assert!(message.contains(part), "{line}: {message}");
@@ -445,11 +345,7 @@ mod tests {
             any::<Option<String>>().prop_map(|unit| Request::Status { unit }),
             (units(), any::<bool>()).prop_map(|(units, no_wait)| Request::Start { units, no_wait }),
             (units(), any::<bool>(), any::<bool>()).prop_map(|(units, no_wait, dry_run)| {
-                Request::Stop {
-                    units,
-                    no_wait,
-                    dry_run,
-                }
+                Request::Stop { units, no_wait, dry_run }
             }),
             (units(), any::<Option<u32>>(), any::<bool>())
                 .prop_map(|(units, n, follow)| Request::Logs { units, n, follow }),
