@@ -1,3 +1,76 @@
 //! Arguments to mode; the only place where an error becomes an exit code.
 
-fn main() {}
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::process::ExitCode;
+
+use pisup::ctl::args::{self, Args, Command};
+use pisup::ctl::show::Look;
+use pisup::ctl::{Failure, Screen};
+use pisup::wire::ctl::code;
+
+/// What a shell expects of a process that ^C ended.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let args = match args::parse(std::env::args_os()) {
+        Ok(args) => args,
+        Err(error) => return ExitCode::from(tell_usage(&error)),
+    };
+    let mut out = BufWriter::new(io::stdout());
+    let mut screen =
+        Screen { out: &mut out, look: look(), interrupts: pisup::sys::terminal::interrupts };
+    let done = run(&args, &mut screen);
+    let flushed = out.flush().map_err(Failure::Output);
+    let done = done.and(flushed);
+    ExitCode::from(exit_code(done))
+}
+
+fn run(args: &Args, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    match &args.command {
+        Command::Ctl(ctl) => pisup::ctl::run(&args.places.run, ctl, screen),
+    }
+}
+
+/// The exit code of a result, after saying on standard error what is wrong.
+fn exit_code(done: Result<(), Failure>) -> u8 {
+    let Err(failure) = done else {
+        return code::DONE;
+    };
+    let (code, is_silent) = match &failure {
+        Failure::Failed(_) => (code::FAILED, false),
+        Failure::Usage(_) => (code::USAGE, false),
+        Failure::NotRunning => (code::NOT_RUNNING, true),
+        Failure::NoSuchUnit(_) => (code::NO_SUCH_UNIT, false),
+        Failure::NoSupervisor(_) => (code::NO_SUPERVISOR, false),
+        Failure::TimedOut(_) => (code::TIMED_OUT, false),
+        Failure::Interrupted(_) => (INTERRUPTED, false),
+        // Who reads has seen enough, as in `pisup ctl logs | head`: that is no failure.
+        Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => (code::DONE, true),
+        Failure::Output(_) => (code::FAILED, false),
+    };
+    if !is_silent {
+        let _ = writeln!(io::stderr(), "pisup: {failure}");
+    }
+    code
+}
+
+/// Help goes to standard output and is a success; what is wrong goes to standard error.
+fn tell_usage(error: &clap::Error) -> u8 {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        let _ = io::stderr().write_all(text.as_bytes());
+        return code::USAGE;
+    }
+    exit_code(io::stdout().write_all(text.as_bytes()).map_err(Failure::Output))
+}
+
+fn look() -> Look {
+    let is_terminal = io::stdout().is_terminal();
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    Look {
+        is_terminal: is_terminal && !is_dumb,
+        has_colours: is_terminal && !is_dumb && !is_set("NO_COLOR"),
+        columns: if is_terminal { pisup::sys::terminal::columns() } else { None },
+    }
+}

@@ -19,6 +19,7 @@ pub mod signals;
 pub mod socket;
 pub mod spawn;
 pub mod stream;
+pub mod terminal;
 pub mod user;
 
 pub use rustix::io::Errno;

@@ -64,7 +64,7 @@ pub mod request;
 pub use frame::{FrameBuffer, TooLong};
 pub use reply::{
     ChangeDoc, Done, EnvDoc, ErrorDoc, EventDoc, ExitDoc, LogDoc, PlanDoc, PlanStep, Progress,
-    Reply, StatusDoc, StepKind, SupervisorDoc, UnitDoc, WhyDoc, WhyStep,
+    Reply, StatusDoc, StepKind, SupervisorDoc, UnitDoc, WhyDoc, WhyStep, to_json,
 };
 pub use request::{Request, signal_number};
 

@@ -39,7 +39,7 @@ impl Reply {
     /// The reply as a line, with its newline.
     #[must_use]
     pub fn to_line(&self) -> String {
-        let mut line = serde_json::to_string(self).unwrap_or_default();
+        let mut line = to_json(self);
         line.push('\n');
         line
     }
@@ -48,6 +48,12 @@ impl Reply {
     pub fn parse(line: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(line).map_err(|error| error.to_string())
     }
+}
+
+/// A document as `--json` prints it: one line, without its newline.
+#[must_use]
+pub fn to_json<T: Serialize>(document: &T) -> String {
+    serde_json::to_string(document).unwrap_or_default()
 }
 
 /// `status`.
