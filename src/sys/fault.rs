@@ -25,6 +25,14 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether a path, or a directory on the way to it, is not there.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.errno == Errno::NOENT
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}: {}", self.doing, self.what, reason(self.errno))

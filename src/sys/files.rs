@@ -9,8 +9,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, flock, fstat, fsync, openat, renameat,
-    unlinkat,
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, fsync, openat,
+    renameat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -91,6 +91,61 @@ pub fn make_dir(path: &Path) -> Result<(), Fault> {
     made.map_err(|error| Fault::of("making", path.display())(errno(&error)))
 }
 
+/// Which file a path or a descriptor means, whatever it is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+/// What a path means now; `None` when nothing is there.
+#[must_use]
+pub fn identity(path: &Path) -> Option<Identity> {
+    rustix::fs::stat(path).ok().map(|stat| identity_of(&stat))
+}
+
+/// A file that is only ever added to.
+#[derive(Debug)]
+pub struct AppendFile {
+    file: OwnedFd,
+    /// Which one it is.
+    pub identity: Identity,
+    /// Bytes it had when it was opened.
+    pub size_bytes: u64,
+}
+
+impl AppendFile {
+    /// Opens or makes a regular file, mode 0640; a link in its place is refused.
+    pub fn open(path: &Path) -> Result<Self, Fault> {
+        let fault = Fault::of("opening", path.display());
+        let flags = OFlags::WRONLY
+            | OFlags::APPEND
+            | OFlags::CREATE
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK
+            | OFlags::NOCTTY
+            | OFlags::CLOEXEC;
+        let file = openat(CWD, path, flags, Mode::from_raw_mode(0o640)).map_err(&fault)?;
+        let stat = fstat(&file).map_err(&fault)?;
+        if !FileType::from_raw_mode(stat.st_mode).is_file() {
+            let what = format!("{} (not a regular file)", path.display());
+            return Err(Fault::of("opening", what)(Errno::INVAL));
+        }
+        let size_bytes = u64::try_from(stat.st_size).unwrap_or(0);
+        Ok(Self { file, identity: identity_of(&stat), size_bytes })
+    }
+
+    /// Adds to the end; how many bytes, which may be fewer than given when the disk is full.
+    pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
+        rustix::io::retry_on_intr(|| rustix::io::write(&self.file, bytes))
+    }
+}
+
+/// Gives a file another name, in place of what had it.
+pub fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
+    rustix::fs::rename(from, to).map_err(Fault::of("renaming", from.display()))
+}
+
 /// Removes a file; one that is not there is fine.
 pub fn remove(path: &Path) -> Result<(), Fault> {
     match rustix::fs::unlink(path) {
@@ -143,6 +198,12 @@ pub(super) fn read_open(file: OwnedFd, path: &Path, max_bytes: usize) -> Result<
         return Err(fault(Errno::FBIG));
     }
     Ok(bytes)
+}
+
+/// Devices and inodes are numbers of 32 bits on some machines.
+#[allow(clippy::useless_conversion, reason = "the width of the fields differs between machines")]
+fn identity_of(stat: &Stat) -> Identity {
+    Identity { device: u64::from(stat.st_dev), inode: u64::from(stat.st_ino) }
 }
 
 fn write_new(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> Result<(), Errno> {
@@ -233,6 +294,26 @@ pub(crate) mod tests {
         remove(&nowhere).unwrap();
         remove(&nowhere).unwrap();
         assert_eq!(make_dir(&path).unwrap_err().errno, Errno::EXIST);
+    }
+
+    #[test]
+    fn a_file_to_add_to_is_a_file() {
+        let dir = TempDir::new("append");
+        let path = dir.path().join("log");
+        std::fs::write(&path, "old ").unwrap();
+        let file = AppendFile::open(&path).unwrap();
+        assert_eq!(file.size_bytes, 4);
+        assert_eq!(file.write(b"new"), Ok(3));
+        assert_eq!(std::fs::read(&path).unwrap(), b"old new");
+        assert_eq!(identity(&path), Some(file.identity));
+        rename(&path, &dir.path().join("log.1")).unwrap();
+        assert_eq!(identity(&path), None);
+        assert_ne!(AppendFile::open(&path).unwrap().identity, file.identity);
+
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(AppendFile::open(&link).unwrap_err().errno, Errno::LOOP);
+        assert_eq!(AppendFile::open(Path::new("/dev/null")).unwrap_err().errno, Errno::INVAL);
     }
 
     #[test]

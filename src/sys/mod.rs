@@ -22,6 +22,4 @@ pub mod stream;
 pub mod terminal;
 pub mod user;
 
-pub use rustix::io::Errno;
-
 pub use fault::{Fault, errno, reason};

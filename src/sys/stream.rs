@@ -1,57 +1,220 @@
-//! Bytes over a descriptor that never blocks.
+//! Bytes through descriptors, without ever waiting for the other side.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
-use rustix::net::SendFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Fault;
 
-/// What a read found.
+/// What a pipe takes whole or not at all (PIPE_BUF): a pipe that can be written has room for it.
+pub const PIPE_BYTES: usize = 4096;
+
+/// How far a read or a write came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Got {
-    /// So many bytes.
+pub enum Moved {
+    /// So many bytes; at least one.
     Bytes(usize),
-    /// The end: the other side will say nothing more.
-    End,
-    /// Nothing yet.
+    /// None now, maybe later.
     Later,
+    /// None ever again: the other side is done.
+    End,
 }
 
-/// Reads what is there.
-///
-/// # Errors
-///
-/// The connection is broken.
-pub fn read(fd: impl AsFd, bytes: &mut [u8]) -> Result<Got, Errno> {
-    match rustix::io::read(fd, bytes) {
-        Ok(0) => Ok(Got::End),
-        Ok(count) => Ok(Got::Bytes(count)),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(Got::Later),
+/// A pipe: our end never waits, the other is an ordinary one for a child.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd), Fault> {
+    let fault = Fault::of("making", "a pipe");
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(&fault)?;
+    // The two ends have flags of their own, so this is not felt by who writes.
+    rustix::io::ioctl_fionbio(&reader, true).map_err(&fault)?;
+    Ok((reader, writer))
+}
+
+/// Takes what is there of a descriptor that does not block.
+pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Moved, Errno> {
+    match rustix::io::read(fd, buffer) {
+        Ok(0) => Ok(Moved::End),
+        Ok(count) => Ok(Moved::Bytes(count)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::Later),
         Err(errno) => Err(errno),
     }
 }
 
-/// Sends on a socket what it takes, without SIGPIPE; 0 when it takes nothing now.
-///
-/// # Errors
-///
-/// The connection is broken.
-pub fn send(fd: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
-    match rustix::net::send(fd, bytes, SendFlags::NOSIGNAL) {
-        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
-        result => result,
+/// Takes what is there of a socket, blocking or not.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Moved, Errno> {
+    match rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT) {
+        Ok((0, _)) => Ok(Moved::End),
+        Ok((count, _)) => Ok(Moved::Bytes(count)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::Later),
+        Err(errno) => Err(errno),
     }
 }
 
-/// A pipe: the reading end does not block, the writing end does.
-///
-/// # Errors
-///
-/// The system is short of descriptors.
-pub fn pipe() -> Result<(OwnedFd, OwnedFd), Fault> {
-    let (read, write) = pipe_with(PipeFlags::CLOEXEC).map_err(Fault::of("making", "a pipe"))?;
-    rustix::io::ioctl_fionbio(&read, true).map_err(Fault::of("making", "a pipe"))?;
-    Ok((read, write))
+/// Sends as much as there is room for on a socket, blocking or not; never raises SIGPIPE.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<Moved, Errno> {
+    moved(rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
+}
+
+/// A descriptor of somebody else's, such as standard error, written without waiting and without
+/// changing how it behaves for the others who have it.
+#[derive(Debug)]
+pub struct Sink {
+    fd: OwnedFd,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Never waits by itself: a file, a device without an end.
+    Free,
+    /// Ours alone and marked not to wait.
+    Own,
+    /// Shared: asked before each write.
+    Shared,
+    /// A socket, which can be told with each call.
+    Socket,
+}
+
+impl Sink {
+    /// A sink into the same place as `fd`.
+    pub fn of(fd: BorrowedFd<'_>) -> Result<Self, Fault> {
+        let fault = Fault::of("using", "standard error");
+        let copy = rustix::io::fcntl_dupfd_cloexec(fd, 3).map_err(&fault)?;
+        let stat = fstat(&copy).map_err(&fault)?;
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Socket => Kind::Socket,
+            // Opened anew, a pipe or terminal has flags that nobody else feels.
+            FileType::Fifo | FileType::CharacterDevice => {
+                let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                let path = rustix::path::DecInt::from_fd(&copy);
+                let path = format!("/proc/self/fd/{}", path.as_str());
+                match openat(CWD, path, flags, Mode::empty()) {
+                    Ok(fd) => return Ok(Self { fd, kind: Kind::Own }),
+                    Err(_) => Kind::Shared,
+                }
+            }
+            _ => Kind::Free,
+        };
+        Ok(Self { fd: copy, kind })
+    }
+
+    /// Writes as much as there is room for.
+    pub fn write(&self, bytes: &[u8]) -> Result<Moved, Errno> {
+        match self.kind {
+            Kind::Free | Kind::Own => moved(rustix::io::write(&self.fd, bytes)),
+            Kind::Socket => send(self.fd.as_fd(), bytes),
+            Kind::Shared => {
+                let fds = &mut [rustix::event::PollFd::new(&self.fd, POLL_OUT)];
+                match rustix::event::poll(fds, Some(&NOW)) {
+                    Ok(0) | Err(Errno::INTR) => Ok(Moved::Later),
+                    Ok(_) => {
+                        let room = bytes.get(..PIPE_BYTES).unwrap_or(bytes);
+                        moved(rustix::io::write(&self.fd, room))
+                    }
+                    Err(errno) => Err(errno),
+                }
+            }
+        }
+    }
+}
+
+impl AsFd for Sink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+const POLL_OUT: rustix::event::PollFlags = rustix::event::PollFlags::OUT;
+
+const NOW: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+
+fn moved(result: Result<usize, Errno>) -> Result<Moved, Errno> {
+    match result {
+        Ok(0) | Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::Later),
+        Ok(count) => Ok(Moved::Bytes(count)),
+        Err(Errno::PIPE | Errno::CONNRESET) => Ok(Moved::End),
+        Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::super::files::tests::TempDir;
+    use super::*;
+
+    #[test]
+    fn a_pipe_never_holds_the_reader_up() {
+        let (reader, writer) = pipe().unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(read(reader.as_fd(), &mut buffer), Ok(Moved::Later));
+        rustix::io::write(&writer, b"abc").unwrap();
+        assert_eq!(read(reader.as_fd(), &mut buffer), Ok(Moved::Bytes(3)));
+        let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+        assert!(!flags.contains(OFlags::NONBLOCK), "the child's end is an ordinary one");
+        drop(writer);
+        assert_eq!(read(reader.as_fd(), &mut buffer), Ok(Moved::End));
+    }
+
+    #[test]
+    fn a_socket_never_holds_the_sender_up() {
+        let (near, far) = UnixStream::pair().unwrap();
+        while send(near.as_fd(), &[0; 4096]).unwrap() != Moved::Later {}
+        assert!(matches!(receive(far.as_fd(), &mut [0; 9]), Ok(Moved::Bytes(9))));
+        drop(far);
+        assert_eq!(send(near.as_fd(), b"x"), Ok(Moved::End));
+    }
+
+    fn fill(sink: &Sink) -> usize {
+        let mut bytes = 0;
+        loop {
+            match sink.write(&[b'x'; 10_000]).unwrap() {
+                Moved::Bytes(count) => bytes += count,
+                Moved::Later => return bytes,
+                Moved::End => panic!("nobody has gone"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_pipe_or_socket_does_not_hold_a_sink_up() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let sink = Sink::of(writer.as_fd()).unwrap();
+        assert_eq!(sink.kind, Kind::Own);
+        assert!(fill(&sink) >= PIPE_BYTES);
+        let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+        assert!(!flags.contains(OFlags::NONBLOCK));
+        drop(reader);
+        assert_eq!(sink.write(b"x"), Ok(Moved::End));
+
+        let (_near, far) = UnixStream::pair().unwrap();
+        let sink = Sink::of(far.as_fd()).unwrap();
+        assert_eq!(sink.kind, Kind::Socket);
+        assert!(fill(&sink) > 0);
+    }
+
+    #[test]
+    fn a_shared_pipe_is_asked_first() {
+        let (_reader, writer) = rustix::pipe::pipe().unwrap();
+        let sink = Sink { fd: writer, kind: Kind::Shared };
+        assert!(fill(&sink) >= PIPE_BYTES);
+    }
+
+    #[test]
+    fn a_file_is_written_where_the_others_write() {
+        let dir = TempDir::new("sink");
+        let path = dir.path().join("log");
+        let mut file = std::fs::File::create(&path).unwrap();
+        file.write_all(b"before ").unwrap();
+        let sink = Sink::of(file.as_fd()).unwrap();
+        assert_eq!(sink.write(b"ours "), Ok(Moved::Bytes(5)));
+        file.write_all(b"after").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"before ours after");
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        assert_eq!(Sink::of(full.as_fd()).unwrap().write(b"x"), Err(Errno::NOSPC));
+    }
 }
