@@ -11,7 +11,7 @@ use super::ring::{MAX_LINE_BYTES, Ring};
 use crate::config::plan::LogSpec;
 use crate::machine::Tick;
 use crate::sys::Fault;
-use crate::sys::stream::{self, Moved};
+use crate::sys::stream::{self, Got};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 16 * 1024;
@@ -55,15 +55,9 @@ impl Capture {
         self.file = LogFile::of(spec);
     }
 
-    /// The end to watch for reading.
-    #[must_use]
-    pub fn reader(&self) -> BorrowedFd<'_> {
-        self.reader.as_fd()
-    }
-
     /// The end for the standard output and error of every run.
     #[must_use]
-    pub fn writer(&self) -> BorrowedFd<'_> {
+    pub fn write_end(&self) -> BorrowedFd<'_> {
         self.writer.as_fd()
     }
 
@@ -77,27 +71,34 @@ impl Capture {
     /// that the file on disk begins to fail or works again.
     ///
     /// Call it before a spawn, too: what an earlier run wrote must not count for the new one.
-    pub fn read(&mut self, now: Tick, on_line: &mut dyn FnMut(&str)) -> Option<String> {
+    pub fn drain(&mut self, now: Tick, on_line: &mut dyn FnMut(&str)) -> Option<String> {
         let mut buffer = [0; READ_BYTES];
         let mut batch = Batch { ring: &mut self.ring, now, on_line, raw: Vec::new() };
         for _ in 0..MAX_READS {
-            match stream::read(self.reader.as_fd(), &mut buffer) {
-                Ok(Moved::Bytes(count)) => {
+            match stream::read(&self.reader, &mut buffer) {
+                Ok(Got::Bytes(count)) => {
                     self.lines.feed(buffer.get(..count).unwrap_or_default(), &mut batch);
                 }
-                Ok(Moved::Later | Moved::End) | Err(_) => break,
+                Ok(Got::Later | Got::End) | Err(_) => break,
             }
         }
         let raw = batch.raw;
         write(self.file.as_mut(), &raw, now)
     }
 
-    /// Ends a line that a dead run has left without an end; after a last [`Capture::read`].
+    /// Ends a line that a dead run has left without an end; after a last [`Capture::drain`].
     pub fn end_line(&mut self, now: Tick, on_line: &mut dyn FnMut(&str)) -> Option<String> {
         let mut batch = Batch { ring: &mut self.ring, now, on_line, raw: Vec::new() };
         self.lines.end(&mut batch);
         let raw = batch.raw;
         write(self.file.as_mut(), &raw, now)
+    }
+}
+
+impl AsFd for Capture {
+    /// The end to watch for reading.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
     }
 }
 
@@ -199,13 +200,13 @@ mod tests {
 
     fn capture() -> (Capture, File) {
         let capture = Capture::new(&SPEC).unwrap();
-        let service = File::from(capture.writer().try_clone_to_owned().unwrap());
+        let service = File::from(capture.write_end().try_clone_to_owned().unwrap());
         (capture, service)
     }
 
     fn read(capture: &mut Capture, at: u64) -> Vec<String> {
         let mut seen = Vec::new();
-        assert_eq!(capture.read(Tick(at), &mut |line| seen.push(line.to_owned())), None);
+        assert_eq!(capture.drain(Tick(at), &mut |line| seen.push(line.to_owned())), None);
         seen
     }
 
@@ -231,7 +232,7 @@ mod tests {
         capture.end_line(Tick(2), &mut |line| seen.push(line.to_owned()));
         capture.end_line(Tick(2), &mut |line| seen.push(line.to_owned()));
         assert_eq!(seen, ["dying"]);
-        let mut next = File::from(capture.writer().try_clone_to_owned().unwrap());
+        let mut next = File::from(capture.write_end().try_clone_to_owned().unwrap());
         next.write_all(b"again\n").unwrap();
         assert_eq!(read(&mut capture, 3), ["again"]);
     }
@@ -261,7 +262,7 @@ mod tests {
         let path = dir.path().join("x.log");
         let spec = LogSpec { file: Some(path.clone()), ..SPEC };
         let mut capture = Capture::new(&spec).unwrap();
-        let mut service = File::from(capture.writer().try_clone_to_owned().unwrap());
+        let mut service = File::from(capture.write_end().try_clone_to_owned().unwrap());
         let mut wanted = vec![b'y'; 20_000];
         wanted.extend(b"\r\n\xff\n");
         service.write_all(&wanted).unwrap();

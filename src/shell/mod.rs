@@ -5,6 +5,7 @@ pub mod capture;
 pub mod conditions;
 pub mod exports;
 pub mod history;
+pub mod journal;
 pub mod log_file;
 pub mod probe;
 pub mod ring;

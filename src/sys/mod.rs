@@ -23,3 +23,4 @@ pub mod terminal;
 pub mod user;
 
 pub use fault::{Fault, errno, reason};
+pub use rustix::io::Errno;

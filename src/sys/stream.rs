@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags};
+use rustix::net::SendFlags;
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::Fault;
@@ -12,15 +12,15 @@ use super::Fault;
 /// What a pipe takes whole or not at all (PIPE_BUF): a pipe that can be written has room for it.
 pub const PIPE_BYTES: usize = 4096;
 
-/// How far a read or a write came.
+/// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Moved {
+pub enum Got {
     /// So many bytes; at least one.
     Bytes(usize),
-    /// None now, maybe later.
-    Later,
-    /// None ever again: the other side is done.
+    /// The end: the other side will say nothing more.
     End,
+    /// Nothing yet.
+    Later,
 }
 
 /// A pipe: our end never waits, the other is an ordinary one for a child.
@@ -33,28 +33,19 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Fault> {
 }
 
 /// Takes what is there of a descriptor that does not block.
-pub fn read(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Moved, Errno> {
+pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<Got, Errno> {
     match rustix::io::read(fd, buffer) {
-        Ok(0) => Ok(Moved::End),
-        Ok(count) => Ok(Moved::Bytes(count)),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::Later),
+        Ok(0) => Ok(Got::End),
+        Ok(count) => Ok(Got::Bytes(count)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(Got::Later),
         Err(errno) => Err(errno),
     }
 }
 
-/// Takes what is there of a socket, blocking or not.
-pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Moved, Errno> {
-    match rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT) {
-        Ok((0, _)) => Ok(Moved::End),
-        Ok((count, _)) => Ok(Moved::Bytes(count)),
-        Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::Later),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// Sends as much as there is room for on a socket, blocking or not; never raises SIGPIPE.
-pub fn send(socket: BorrowedFd<'_>, bytes: &[u8]) -> Result<Moved, Errno> {
-    moved(rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
+/// Sends what there is room for on a socket, blocking or not, and never raises SIGPIPE; 0 when
+/// there is none now.
+pub fn send(socket: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
+    taken(rustix::net::send(socket, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL))
 }
 
 /// A descriptor of somebody else's, such as standard error, written without waiting and without
@@ -100,18 +91,18 @@ impl Sink {
         Ok(Self { fd: copy, kind })
     }
 
-    /// Writes as much as there is room for.
-    pub fn write(&self, bytes: &[u8]) -> Result<Moved, Errno> {
+    /// Writes what there is room for; 0 when there is none now.
+    pub fn write(&self, bytes: &[u8]) -> Result<usize, Errno> {
         match self.kind {
-            Kind::Free | Kind::Own => moved(rustix::io::write(&self.fd, bytes)),
+            Kind::Free | Kind::Own => taken(rustix::io::write(&self.fd, bytes)),
             Kind::Socket => send(self.fd.as_fd(), bytes),
             Kind::Shared => {
                 let fds = &mut [rustix::event::PollFd::new(&self.fd, POLL_OUT)];
                 match rustix::event::poll(fds, Some(&NOW)) {
-                    Ok(0) | Err(Errno::INTR) => Ok(Moved::Later),
+                    Ok(0) | Err(Errno::INTR) => Ok(0),
                     Ok(_) => {
                         let room = bytes.get(..PIPE_BYTES).unwrap_or(bytes);
-                        moved(rustix::io::write(&self.fd, room))
+                        taken(rustix::io::write(&self.fd, room))
                     }
                     Err(errno) => Err(errno),
                 }
@@ -130,12 +121,10 @@ const POLL_OUT: rustix::event::PollFlags = rustix::event::PollFlags::OUT;
 
 const NOW: rustix::event::Timespec = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
 
-fn moved(result: Result<usize, Errno>) -> Result<Moved, Errno> {
+fn taken(result: Result<usize, Errno>) -> Result<usize, Errno> {
     match result {
-        Ok(0) | Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::Later),
-        Ok(count) => Ok(Moved::Bytes(count)),
-        Err(Errno::PIPE | Errno::CONNRESET) => Ok(Moved::End),
-        Err(errno) => Err(errno),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(0),
+        result => result,
     }
 }
 
@@ -151,31 +140,30 @@ mod tests {
     fn a_pipe_never_holds_the_reader_up() {
         let (reader, writer) = pipe().unwrap();
         let mut buffer = [0; 16];
-        assert_eq!(read(reader.as_fd(), &mut buffer), Ok(Moved::Later));
+        assert_eq!(read(&reader, &mut buffer), Ok(Got::Later));
         rustix::io::write(&writer, b"abc").unwrap();
-        assert_eq!(read(reader.as_fd(), &mut buffer), Ok(Moved::Bytes(3)));
+        assert_eq!(read(&reader, &mut buffer), Ok(Got::Bytes(3)));
         let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
         assert!(!flags.contains(OFlags::NONBLOCK), "the child's end is an ordinary one");
         drop(writer);
-        assert_eq!(read(reader.as_fd(), &mut buffer), Ok(Moved::End));
+        assert_eq!(read(&reader, &mut buffer), Ok(Got::End));
     }
 
     #[test]
     fn a_socket_never_holds_the_sender_up() {
         let (near, far) = UnixStream::pair().unwrap();
-        while send(near.as_fd(), &[0; 4096]).unwrap() != Moved::Later {}
-        assert!(matches!(receive(far.as_fd(), &mut [0; 9]), Ok(Moved::Bytes(9))));
+        while send(&near, &[0; 4096]).unwrap() > 0 {}
+        assert_eq!(read(&far, &mut [0; 9]), Ok(Got::Bytes(9)));
         drop(far);
-        assert_eq!(send(near.as_fd(), b"x"), Ok(Moved::End));
+        assert_eq!(send(&near, b"x"), Err(Errno::PIPE));
     }
 
     fn fill(sink: &Sink) -> usize {
         let mut bytes = 0;
         loop {
             match sink.write(&[b'x'; 10_000]).unwrap() {
-                Moved::Bytes(count) => bytes += count,
-                Moved::Later => return bytes,
-                Moved::End => panic!("nobody has gone"),
+                0 => return bytes,
+                count => bytes += count,
             }
         }
     }
@@ -189,7 +177,7 @@ mod tests {
         let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
         assert!(!flags.contains(OFlags::NONBLOCK));
         drop(reader);
-        assert_eq!(sink.write(b"x"), Ok(Moved::End));
+        assert_eq!(sink.write(b"x"), Err(Errno::PIPE));
 
         let (_near, far) = UnixStream::pair().unwrap();
         let sink = Sink::of(far.as_fd()).unwrap();
@@ -211,7 +199,7 @@ mod tests {
         let mut file = std::fs::File::create(&path).unwrap();
         file.write_all(b"before ").unwrap();
         let sink = Sink::of(file.as_fd()).unwrap();
-        assert_eq!(sink.write(b"ours "), Ok(Moved::Bytes(5)));
+        assert_eq!(sink.write(b"ours "), Ok(5));
         file.write_all(b"after").unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"before ours after");
         let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
