@@ -1,181 +1,183 @@
-//! Files that may appear or be replaced: told by inotify, never looked for.
+//! Paths that may appear or be replaced: told by inotify, never looked for.
 //!
-//! Directories are watched, not files, because a file that is replaced by rename is another file.
-//! Where the directory is not there yet, the nearest one that is stands in for it. This module
-//! does not read what it watches.
+//! Directories are watched, not files: a file that is replaced by rename is another file. Where
+//! the directory is not there yet, the nearest one that is stands in for it, and the watch moves
+//! as directories come and go. Not seen are a mount over a directory, an ancestor of the directory
+//! that is renamed, and the target of a link that leads nowhere yet. Whoever wants to know what is
+//! there already looks after [`add`].
+//!
+//! [`add`]: Watches::add
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use crate::sys::inotify::{Batch, Change, Inotify, Watch};
+use crate::sys::files::{self, Found};
+use crate::sys::inotify::{Change, Inotify, Watch};
 use crate::sys::{Errno, Fault};
 
-/// Tries to keep up with directories that come and go while a watch is being placed.
-const PLACINGS_MAX: usize = 16;
+/// Times that a watch is moved because a directory came while it was being placed: each is a
+/// directory more on the path, or somebody who makes and removes one in a loop.
+const MAX_PLACINGS: usize = 32;
 
-/// A set of watched files; `K` is what a file is watched for.
+/// What is to be told of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// That it is there; also for a file that is made and not written yet.
+    Presence,
+    /// That it can be read: its writer has closed it or has put it there as a whole.
+    Content,
+}
+
+/// What has happened.
+#[derive(Debug)]
+pub struct Fired<K> {
+    /// The paths that may have appeared or been replaced. It can be a false alarm, never a miss.
+    pub keys: BTreeSet<K>,
+    /// What can no longer be watched, and why.
+    pub faults: Vec<(K, Fault)>,
+}
+
+/// A set of watched paths; `K` is what a path is watched for.
 #[derive(Debug)]
 pub struct Watches<K> {
     inotify: Inotify,
-    files: BTreeMap<K, File>,
+    paths: BTreeMap<K, Watched>,
 }
 
 #[derive(Debug)]
-struct File {
+struct Watched {
     path: PathBuf,
+    want: Want,
     place: Option<Place>,
 }
 
-/// Where a file is watched from.
+/// Where a path is watched from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Place {
     watch: Watch,
-    /// The name in the watched directory that leads to the file.
+    /// The name in the watched directory that leads to the path.
     name: OsString,
-    /// Whether that name is the file itself.
+    /// Whether that name is the path itself.
     is_parent: bool,
 }
 
 impl<K: Copy + Ord> Watches<K> {
     /// An empty set.
-    ///
-    /// # Errors
-    ///
-    /// The system is short of inotify instances.
     pub fn new() -> Result<Self, Fault> {
-        Ok(Self { inotify: Inotify::new()?, files: BTreeMap::new() })
+        Ok(Self { inotify: Inotify::new()?, paths: BTreeMap::new() })
     }
 
-    /// Watches a file from now on; whatever `key` watched before is forgotten.
-    ///
-    /// # Errors
-    ///
-    /// No directory above the file can be watched.
-    pub fn add(&mut self, key: K, path: &Path) -> Result<(), Fault> {
+    /// Watches an absolute path from now on, instead of what `key` meant before.
+    pub fn add(&mut self, key: K, path: &Path, want: Want) -> Result<(), Fault> {
         self.remove(key);
         let place = self.place(path)?;
-        self.files.insert(key, File { path: path.to_owned(), place: Some(place) });
+        self.paths.insert(key, Watched { path: path.to_owned(), want, place: Some(place) });
         Ok(())
-    }
-
-    /// Watches nothing more.
-    pub fn clear(&mut self) {
-        let keys: Vec<K> = self.files.keys().copied().collect();
-        for key in keys {
-            self.remove(key);
-        }
     }
 
     /// Watches it no more.
     pub fn remove(&mut self, key: K) {
-        if let Some(File { place: Some(place), .. }) = self.files.remove(&key) {
+        if let Some(Watched { place: Some(place), .. }) = self.paths.remove(&key) {
             self.drop_if_unused(place.watch);
         }
     }
 
-    /// What may have appeared or been replaced since the last call; bounded, the rest is told
-    /// again.
-    ///
-    /// # Errors
-    ///
-    /// The kernel does not answer; nothing is lost by it.
-    pub fn take(&mut self) -> Result<BTreeSet<K>, Fault> {
-        let batch = self.inotify.read()?;
-        let mut fired = BTreeSet::new();
-        let mut misplaced = BTreeSet::new();
-        if batch.is_overflown {
-            misplaced.extend(self.files.keys().copied());
-            fired.extend(self.files.iter().filter(|(_, f)| f.path.exists()).map(|(key, _)| *key));
+    /// Watches nothing any more.
+    pub fn clear(&mut self) {
+        while let Some(key) = self.paths.keys().next().copied() {
+            self.remove(key);
         }
-        self.sort(&batch, &mut fired, &mut misplaced);
-        for key in misplaced {
-            if self.move_watch(key) {
-                fired.insert(key);
-            }
-        }
-        Ok(fired)
     }
 
-    /// Which files an event concerns, and which watches have to move.
-    fn sort(&self, batch: &Batch, fired: &mut BTreeSet<K>, misplaced: &mut BTreeSet<K>) {
+    /// Takes a bounded batch of what has happened; the descriptor stays ready if there is more.
+    pub fn take(&mut self) -> Result<Fired<K>, Fault> {
+        let batch = self.inotify.read()?;
+        let mut keys = BTreeSet::new();
+        let mut misplaced = BTreeSet::new();
+        if batch.is_overflown {
+            misplaced.extend(self.paths.keys().copied());
+        }
         for event in &batch.events {
-            for (key, file) in &self.files {
-                let Some(place) = file.place.as_ref().filter(|place| place.watch == event.watch)
-                else {
-                    continue;
-                };
-                match &event.change {
-                    Change::Gone => drop(misplaced.insert(*key)),
-                    Change::Appeared(name) | Change::Written(name) if *name == place.name => {
-                        let _ = match place.is_parent {
-                            true => fired.insert(*key),
-                            false => misplaced.insert(*key),
-                        };
-                    }
-                    Change::Appeared(_) | Change::Written(_) | Change::Vanished(_) => {}
+            for (key, watched) in &self.paths {
+                match watched.concern(event.watch, &event.change) {
+                    Concern::Nothing => {}
+                    Concern::Fires => drop(keys.insert(*key)),
+                    Concern::Misplaced => drop(misplaced.insert(*key)),
                 }
             }
         }
+        let mut faults = Vec::new();
+        for key in misplaced {
+            match self.move_watch(key) {
+                Ok(true) => drop(keys.insert(key)),
+                Ok(false) => {}
+                Err(fault) => faults.push((key, fault)),
+            }
+        }
+        Ok(Fired { keys, faults })
     }
 
-    /// Watches a file from where it can be watched now; whether it is there.
-    fn move_watch(&mut self, key: K) -> bool {
-        let Some(file) = self.files.get(&key) else {
-            return false;
+    /// Watches a path from where it can be watched now; whether it is there.
+    fn move_watch(&mut self, key: K) -> Result<bool, Fault> {
+        let Some(mut watched) = self.paths.remove(&key) else {
+            return Ok(false);
         };
-        let path = file.path.clone();
-        let place = self.place(&path).ok();
-        let Some(file) = self.files.get_mut(&key) else {
-            return false;
-        };
-        let old = std::mem::replace(&mut file.place, place);
-        if let Some(old) = old
-            && file.place.as_ref().is_none_or(|place| place.watch != old.watch)
-        {
+        let placed = self.place(&watched.path);
+        let old = std::mem::take(&mut watched.place);
+        let result = placed.map(|place| {
+            watched.place = Some(place);
+            watched.is_there()
+        });
+        self.paths.insert(key, watched);
+        if let Some(old) = old {
             self.drop_if_unused(old.watch);
         }
-        path.exists()
+        result
     }
 
+    /// The nearest directory above a path, watched.
     fn place(&self, path: &Path) -> Result<Place, Fault> {
-        let mut found = self.nearest(path)?;
-        for _ in 0..PLACINGS_MAX {
-            // What appeared between the look and the watch would never be told.
-            let again = self.nearest(path)?;
-            if again == found {
-                break;
+        let mut last = None;
+        for _ in 0..MAX_PLACINGS {
+            let (place, below) = self.nearest(path)?;
+            // What came between the look and the watch would never be told: look once more.
+            let is_settled = place.is_parent || files::look(below) != Found::Directory;
+            if is_settled || last.as_ref() == Some(&place) {
+                return Ok(place);
             }
-            self.drop_if_unused(found.watch);
-            found = again;
+            if let Some(Place { watch, .. }) = last.replace(place) {
+                self.drop_if_unused(watch);
+            }
         }
-        Ok(found)
+        last.ok_or_else(|| bad_path(path))
     }
 
-    fn nearest(&self, path: &Path) -> Result<Place, Fault> {
-        let mut name = path.file_name().unwrap_or_else(|| OsStr::new("/")).to_owned();
-        let mut fault = None;
-        for (depth, directory) in path.ancestors().skip(1).enumerate() {
+    /// The nearest directory that can be watched, and the path to the name in it.
+    fn nearest<'a>(&self, path: &'a Path) -> Result<(Place, &'a Path), Fault> {
+        let mut below = path;
+        while let (Some(directory), Some(name)) = (below.parent(), below.file_name()) {
             match self.inotify.watch(directory) {
-                Ok(watch) => return Ok(Place { watch, name, is_parent: depth == 0 }),
-                Err(error) => fault = Some(error),
+                Ok(watch) => {
+                    let is_parent = below == path;
+                    return Ok((Place { watch, name: name.to_owned(), is_parent }, below));
+                }
+                Err(fault) if matches!(fault.errno, Errno::NOENT | Errno::NOTDIR) => {}
+                Err(fault) => return Err(fault),
             }
-            name = directory.file_name().unwrap_or_else(|| OsStr::new("/")).to_owned();
+            below = directory;
         }
-        Err(fault.unwrap_or_else(|| Fault::of("watching", path.display())(NOT_A_PATH)))
+        Err(bad_path(path))
     }
 
     fn drop_if_unused(&self, watch: Watch) {
-        let mut places = self.files.values().filter_map(|file| file.place.as_ref());
+        let mut places = self.paths.values().filter_map(|watched| watched.place.as_ref());
         if !places.any(|place| place.watch == watch) {
             self.inotify.unwatch(watch);
         }
     }
 }
-
-/// A path without a parent cannot be watched.
-const NOT_A_PATH: Errno = Errno::INVAL;
 
 impl<K> AsFd for Watches<K> {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -183,58 +185,210 @@ impl<K> AsFd for Watches<K> {
     }
 }
 
+/// What an event means for a path.
+enum Concern {
+    Nothing,
+    /// It may be there now.
+    Fires,
+    /// It has to be watched from elsewhere now.
+    Misplaced,
+}
+
+impl Watched {
+    fn concern(&self, watch: Watch, change: &Change) -> Concern {
+        let Some(place) = self.place.as_ref().filter(|place| place.watch == watch) else {
+            return Concern::Nothing;
+        };
+        match change {
+            Change::Gone => Concern::Misplaced,
+            Change::Made(name) | Change::Written(name) if *name != place.name => Concern::Nothing,
+            Change::Made(_) | Change::Written(_) if !place.is_parent => Concern::Misplaced,
+            Change::Written(_) => Concern::Fires,
+            Change::Made(_) if self.is_there() => Concern::Fires,
+            Change::Made(_) => Concern::Nothing,
+        }
+    }
+
+    /// A file that is still empty is about to be written, and its writer will close it.
+    fn is_there(&self) -> bool {
+        match files::look(&self.path) {
+            Found::Nothing => false,
+            Found::EmptyFile => self.want == Want::Presence,
+            Found::Directory | Found::Something => true,
+        }
+    }
+}
+
+fn bad_path(path: &Path) -> Fault {
+    let what = format!("{} (not an absolute path to a file)", path.display());
+    Fault::of("watching", what)(Errno::INVAL)
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::io::Write;
+    use std::os::unix::net::UnixListener;
 
     use super::*;
+    use crate::sys::files::tests::TempDir;
 
-    /// A directory of a test's own.
-    fn directory(name: &str) -> PathBuf {
-        let path = std::env::temp_dir().join(format!("pisup-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        path
-    }
+    const PRESENCE: u8 = 1;
+    const CONTENT: u8 = 2;
+    const NOTHING: [u8; 0] = [];
 
     fn taken(watches: &mut Watches<u8>) -> Vec<u8> {
-        watches.take().unwrap().into_iter().collect()
+        let fired = watches.take().unwrap();
+        assert!(fired.faults.is_empty(), "{:?}", fired.faults);
+        fired.keys.into_iter().collect()
+    }
+
+    fn both(path: &Path) -> Watches<u8> {
+        let mut watches = Watches::new().unwrap();
+        watches.add(PRESENCE, path, Want::Presence).unwrap();
+        watches.add(CONTENT, path, Want::Content).unwrap();
+        watches
     }
 
     #[test]
-    fn a_file_that_appears_or_is_replaced_is_told() {
-        let directory = directory("watch");
-        let path = directory.join("subnet.env");
-        let mut watches = Watches::new().unwrap();
-        watches.add(1, &path).unwrap();
-        assert!(taken(&mut watches).is_empty());
-        fs::write(directory.join(".subnet.env"), "a").unwrap();
-        assert!(taken(&mut watches).is_empty());
-        fs::rename(directory.join(".subnet.env"), &path).unwrap();
-        assert_eq!(taken(&mut watches), [1]);
-        fs::write(&path, "b").unwrap();
-        assert_eq!(taken(&mut watches), [1]);
-        watches.remove(1);
-        fs::write(&path, "c").unwrap();
-        assert!(taken(&mut watches).is_empty());
-        fs::remove_dir_all(directory).unwrap();
+    fn a_file_is_told_when_it_is_made_and_when_it_is_written() {
+        let dir = TempDir::new("watch");
+        let path = dir.path().join("subnet.env");
+        let mut watches = both(&path);
+        assert_eq!(taken(&mut watches), NOTHING);
+        fs::write(dir.path().join("other"), "x").unwrap();
+        assert_eq!(taken(&mut watches), NOTHING);
+
+        let mut file = fs::File::create(&path).unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE], "not written yet");
+        file.write_all(b"A=1").unwrap();
+        assert_eq!(taken(&mut watches), NOTHING, "not closed yet");
+        drop(file);
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+
+        fs::write(&path, "in place").unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+        watches.remove(PRESENCE);
+        fs::write(&path, "again").unwrap();
+        assert_eq!(taken(&mut watches), [CONTENT]);
+        watches.clear();
+        fs::write(&path, "unheard").unwrap();
+        assert_eq!(taken(&mut watches), NOTHING);
     }
 
     #[test]
-    fn directories_may_come_later_and_go_again() {
-        let directory = directory("watch-later");
-        let path = directory.join("a/b/file");
+    fn renamed_linked_and_bound_count() {
+        let dir = TempDir::new("watch");
+        let path = dir.path().join("it");
+        let other = dir.path().join("other");
+        let mut watches = both(&path);
+        fs::write(&other, "x").unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(taken(&mut watches), NOTHING);
+
+        fs::write(&other, "x").unwrap();
+        fs::hard_link(&other, &path).unwrap();
+        fs::remove_file(&other).unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+        fs::remove_file(&path).unwrap();
+
+        let _socket = UnixListener::bind(&path).unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+    }
+
+    #[test]
+    fn directories_may_come_later_and_go_and_come_again() {
+        let dir = TempDir::new("watch");
+        let path = dir.path().join("a/b/c/file");
+        let mut watches = both(&path);
+        for _ in 0..3 {
+            fs::create_dir(dir.path().join("a")).unwrap();
+            assert_eq!(taken(&mut watches), NOTHING);
+            fs::create_dir_all(dir.path().join("a/b/c")).unwrap();
+            assert_eq!(taken(&mut watches), NOTHING);
+            fs::write(&path, "x").unwrap();
+            assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+            fs::remove_dir_all(dir.path().join("a")).unwrap();
+            assert_eq!(taken(&mut watches), NOTHING);
+        }
+    }
+
+    #[test]
+    fn what_came_with_its_directories_is_not_missed() {
+        let dir = TempDir::new("watch");
+        let path = dir.path().join("a/b/file");
+        let mut watches = both(&path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, "x").unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+
+        // A whole tree, renamed into place, and another one in its stead.
+        fs::rename(dir.path().join("a"), dir.path().join("old")).unwrap();
+        fs::create_dir_all(dir.path().join("new/b")).unwrap();
+        fs::write(dir.path().join("new/b/file"), "y").unwrap();
+        fs::rename(dir.path().join("new"), dir.path().join("a")).unwrap();
+        fs::remove_dir_all(dir.path().join("old")).unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+        fs::write(&path, "z").unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+    }
+
+    #[test]
+    fn a_moved_directory_is_not_mistaken_for_the_path() {
+        let dir = TempDir::new("watch");
+        let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+        fs::create_dir(&here).unwrap();
+        let mut watches = both(&here.join("file"));
+        fs::rename(&here, &there).unwrap();
+        assert_eq!(taken(&mut watches), NOTHING);
+        fs::write(there.join("file"), "x").unwrap();
+        assert_eq!(taken(&mut watches), NOTHING);
+        fs::create_dir(&here).unwrap();
+        fs::write(here.join("file"), "x").unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_a_directory_is_waited_out() {
+        let dir = TempDir::new("watch");
+        fs::write(dir.path().join("a"), "in the way").unwrap();
+        let mut watches = both(&dir.path().join("a/file"));
+        fs::remove_file(dir.path().join("a")).unwrap();
+        fs::create_dir(dir.path().join("a")).unwrap();
+        fs::write(dir.path().join("a/file"), "x").unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+    }
+
+    #[test]
+    fn a_flood_is_bounded_and_the_file_is_told_all_the_same() {
+        let dir = TempDir::new("watch");
+        let path = dir.path().join("it");
+        let mut watches = both(&path);
+        // More than the kernel queues (16384 by default), so that it drops events.
+        for _ in 0..10_000 {
+            fs::write(dir.path().join("noise"), "").unwrap();
+            fs::remove_file(dir.path().join("noise")).unwrap();
+        }
+        fs::write(&path, "x").unwrap();
+        let mut told = BTreeSet::new();
+        for _ in 0..1000 {
+            told.extend(taken(&mut watches));
+        }
+        assert_eq!(told.into_iter().collect::<Vec<_>>(), [PRESENCE, CONTENT]);
+        fs::write(&path, "y").unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+    }
+
+    #[test]
+    fn a_path_that_is_none_is_refused() {
         let mut watches = Watches::new().unwrap();
-        watches.add(1, &path).unwrap();
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        assert!(taken(&mut watches).is_empty());
-        fs::write(&path, "").unwrap();
-        assert_eq!(taken(&mut watches), [1]);
-        fs::remove_dir_all(directory.join("a")).unwrap();
-        while !taken(&mut watches).is_empty() {}
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, "").unwrap();
-        assert_eq!(taken(&mut watches), [1]);
-        fs::remove_dir_all(directory).unwrap();
+        for path in ["/", "relative/path", "..", ""] {
+            assert!(watches.add(0, Path::new(path), Want::Content).is_err(), "{path:?}");
+        }
     }
 }

@@ -98,6 +98,31 @@ pub struct Identity {
     inode: u64,
 }
 
+/// What a path leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    Nothing,
+    /// A regular file without a byte in it.
+    EmptyFile,
+    /// A directory.
+    Directory,
+    /// A regular file with something in it, a socket, a device, ...
+    Something,
+}
+
+/// Looks at what a path leads to.
+#[must_use]
+pub fn look(path: &Path) -> Found {
+    let stat = rustix::fs::stat(path);
+    match stat.map(|stat| (FileType::from_raw_mode(stat.st_mode), stat.st_size)) {
+        Err(_) => Found::Nothing,
+        Ok((FileType::Directory, _)) => Found::Directory,
+        Ok((FileType::RegularFile, 0)) => Found::EmptyFile,
+        Ok(_) => Found::Something,
+    }
+}
+
 /// What a path means now; `None` when nothing is there.
 #[must_use]
 pub fn identity(path: &Path) -> Option<Identity> {
@@ -314,6 +339,19 @@ pub(crate) mod tests {
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert_eq!(AppendFile::open(&link).unwrap_err().errno, Errno::LOOP);
         assert_eq!(AppendFile::open(Path::new("/dev/null")).unwrap_err().errno, Errno::INVAL);
+    }
+
+    #[test]
+    fn a_look_tells_what_is_there() {
+        let dir = TempDir::new("look");
+        let path = dir.path().join("file");
+        assert_eq!(look(&path), Found::Nothing);
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(look(&path), Found::EmptyFile);
+        std::fs::write(&path, "x").unwrap();
+        assert_eq!(look(&path), Found::Something);
+        assert_eq!(look(dir.path()), Found::Directory);
+        assert_eq!(look(Path::new("/dev/null")), Found::Something);
     }
 
     #[test]

@@ -26,13 +26,11 @@ pub struct Watch(i32);
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// This name appeared in the directory: made, linked or renamed to.
-    Appeared(OsString),
-    /// A writer of this name has closed it.
+    /// This name was made in the directory; a file may still have to be written.
+    Made(OsString),
+    /// This name was renamed to, or its writer has closed it.
     Written(OsString),
-    /// This name is gone from the directory.
-    Vanished(OsString),
-    /// The directory itself is gone, moved or unmounted; it is no longer watched.
+    /// The directory itself is gone, moved or unmounted.
     Gone,
 }
 
@@ -73,8 +71,6 @@ impl Inotify {
         let flags = inotify::WatchFlags::CREATE
             | inotify::WatchFlags::MOVED_TO
             | inotify::WatchFlags::CLOSE_WRITE
-            | inotify::WatchFlags::DELETE
-            | inotify::WatchFlags::MOVED_FROM
             | inotify::WatchFlags::DELETE_SELF
             | inotify::WatchFlags::MOVE_SELF
             | inotify::WatchFlags::ONLYDIR;
@@ -122,16 +118,14 @@ impl AsFd for Inotify {
 fn decode(event: &inotify::Event<'_>) -> Option<Event> {
     let flags = event.events();
     let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
-    let appeared = inotify::ReadFlags::CREATE | inotify::ReadFlags::MOVED_TO;
-    let vanished = inotify::ReadFlags::DELETE | inotify::ReadFlags::MOVED_FROM;
+    let written = inotify::ReadFlags::CLOSE_WRITE | inotify::ReadFlags::MOVED_TO;
     let gone = inotify::ReadFlags::DELETE_SELF
         | inotify::ReadFlags::MOVE_SELF
         | inotify::ReadFlags::UNMOUNT
         | inotify::ReadFlags::IGNORED;
     let change = match name {
-        Some(name) if flags.intersects(appeared) => Change::Appeared(name),
-        Some(name) if flags.intersects(inotify::ReadFlags::CLOSE_WRITE) => Change::Written(name),
-        Some(name) if flags.intersects(vanished) => Change::Vanished(name),
+        Some(name) if flags.intersects(inotify::ReadFlags::CREATE) => Change::Made(name),
+        Some(name) if flags.intersects(written) => Change::Written(name),
         None if flags.intersects(gone) => Change::Gone,
         _ => return None,
     };
