@@ -10,8 +10,8 @@ use std::path::Path;
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, listen,
-    socket_with, sockopt,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
+    getpeername, getsockname, listen, socket_with, sockopt,
 };
 
 use super::Fault;
@@ -134,7 +134,14 @@ pub fn connect_tcp(address: SocketAddr) -> Result<Connection, Errno> {
 
 /// How a pending connection ended; only meaningful once its descriptor can be written.
 pub fn connect_result(socket: BorrowedFd<'_>) -> Result<(), Errno> {
-    sockopt::socket_error(socket)?
+    sockopt::socket_error(socket)??;
+    // Who connects to a free port of its own machine may be given that very port, and then talks
+    // to itself. Nobody listens there.
+    let here = SocketAddr::try_from(getsockname(socket)?).ok();
+    let there = getpeername(socket).ok().flatten();
+    let there = there.and_then(|there| SocketAddr::try_from(there).ok());
+    let is_own = here.is_some() && here == there;
+    if is_own { Err(Errno::CONNREFUSED) } else { Ok(()) }
 }
 
 /// Removes a socket's file that nobody listens on.
@@ -285,6 +292,15 @@ mod tests {
         assert_eq!(outcome(connect_tcp(address)), Ok(()));
         drop(listener);
         assert_eq!(outcome(connect_tcp(address)), Err(Errno::CONNREFUSED));
+    }
+
+    #[test]
+    fn a_socket_that_talks_to_itself_is_not_connected() {
+        let socket = new_socket(AddressFamily::INET, Blocking::Yes).unwrap();
+        bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let own = SocketAddr::try_from(getsockname(&socket).unwrap()).unwrap();
+        connect(&socket, &own).unwrap();
+        assert_eq!(connect_result(socket.as_fd()), Err(Errno::CONNREFUSED));
     }
 
     fn outcome(connection: Result<Connection, Errno>) -> Result<(), Errno> {
