@@ -18,7 +18,9 @@
 //! ```
 
 mod image;
+mod prepare;
 mod report;
+mod sentence;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr;
@@ -33,12 +35,13 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Resource;
 
 use self::image::Image;
-use self::report::{Context, Inbox};
+use self::report::Inbox;
+use self::sentence::Context;
 use super::cgroup::Group;
 use super::child;
 use super::user::Ids;
 
-pub use self::report::SpawnError;
+pub use self::sentence::SpawnError;
 
 /// Where programs are looked for when nothing else is said.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -170,7 +173,7 @@ pub struct Spawned {
 /// A child that has been forked and has not yet said whether it could execute its program.
 ///
 /// Readable ([`AsFd`]) when there is something to [`Pending::take`]. The child can be reaped
-/// before that: its death is then to be handled after the answer.
+/// before that: its death is then to be handled after the answer. Keep it until it has answered.
 #[derive(Debug)]
 pub struct Pending {
     pid: u32,

@@ -190,8 +190,11 @@ impl Group {
     /// Makes a group that an earlier run left fit for the next one.
     pub(super) fn refresh(&self) {
         self.freeze(false);
+        if !self.is_empty() {
+            // Who is left may be about to use the groups below.
+            return;
+        }
         for place in &self.places {
-            // Children that are empty are of no use to anyone any more.
             for dir in tree(&place.dir).iter().skip(1).rev() {
                 let _ = fs::remove_dir(dir);
             }

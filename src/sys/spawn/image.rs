@@ -1,19 +1,16 @@
-//! Everything a child needs between fork and exec, made ready before the fork.
+//! A child between fork and exec: everything it needs, and what it does with it.
 //!
-//! [`Image::new`] runs in the supervisor and may allocate and fail with a sentence; all that runs
-//! in the child only makes system calls and reports numbers.
+//! [`Image::new`] runs in the supervisor and may allocate and fail with a sentence; all else runs
+//! in the child, only makes system calls and reports numbers.
 
 use std::ffi::{CString, c_char, c_long};
-use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
-use std::ptr;
 
 use nix::sys::signal::SigSet;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd, write};
 use rustix::process::{
-    Resource, Rlimit, chdir, getegid, geteuid, getpid, getpriority_process, getrlimit,
-    setpriority_process, setrlimit, setsid, umask,
+    Resource, Rlimit, chdir, getpid, getrlimit, setpriority_process, setrlimit, setsid, umask,
 };
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{
@@ -21,14 +18,11 @@ use rustix::thread::{
     set_thread_res_uid,
 };
 
-use super::Request;
-use super::report::{Level, Record, SpawnError, Stage};
+use super::report::{Level, Record, Stage};
+use super::sentence::{self, SpawnError};
+use super::{Request, prepare};
 use crate::sys::caps::Caps;
 
-/// The highest number that a promised descriptor may get.
-const HIGHEST_TARGET: i32 = 255;
-/// How far to look for descriptors to close where `/proc` does not tell which are open.
-const BLIND_CLOSE_END: u64 = 4096;
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
 /// `LISTEN_PID=`, ten digits, and the zero at the end.
 const LISTEN_PID_BYTES: usize = LISTEN_PID.len() + 11;
@@ -42,7 +36,8 @@ pub(super) struct Image<'a> {
     _strings: Vec<CString>,
     argv: Vec<*const c_char>,
     envp: Vec<*const c_char>,
-    listen_pid: Option<[u8; LISTEN_PID_BYTES]>,
+    /// Empty when it is not wanted.
+    listen_pid: Vec<u8>,
     entrances: Vec<OwnedFd>,
     umask: Mode,
     null: OwnedFd,
@@ -73,11 +68,14 @@ impl<'a> Image<'a> {
         entrances: Vec<OwnedFd>,
         report: OwnedFd,
     ) -> Result<Self, SpawnError> {
-        let candidates = candidates(request)?;
-        let (strings, argv, envp) = vectors(request)?;
+        let candidates = sentence::candidates(request)
+            .iter()
+            .map(|path| prepare::text("the program's name", path))
+            .collect::<Result<_, _>>()?;
+        let (strings, argv, envp) = prepare::vectors(request)?;
         let null = open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| SpawnError::system("opening /dev/null", errno))?;
-        let fds = descriptors(request)?;
+        let fds = prepare::descriptors(request)?;
         Ok(Self {
             candidates,
             next_candidate: 0,
@@ -85,23 +83,23 @@ impl<'a> Image<'a> {
             _strings: strings,
             argv,
             envp,
-            listen_pid: (!request.sockets.is_empty()).then_some([0; LISTEN_PID_BYTES]),
+            listen_pid: vec![0; if request.sockets.is_empty() { 0 } else { LISTEN_PID_BYTES }],
             entrances,
             umask: Mode::from_raw_mode(request.umask & 0o777),
             null,
             moved: Vec::with_capacity(fds.len()),
             fds,
             report,
-            oom_score_adj: oom_score_adj(request.oom_score_adj),
-            nice: nice(request.nice),
+            oom_score_adj: prepare::oom_score_adj(request.oom_score_adj),
+            nice: prepare::nice(request.nice),
             ionice: request.ionice,
-            cpus: cpus(&request.cpus)?,
+            cpus: prepare::cpus(&request.cpus)?,
             limits: request.limits.clone(),
             caps: request.capabilities.as_deref().map(Caps::keep),
-            ids: ids(request),
-            directory: text("the working directory", &request.directory)?,
+            ids: prepare::ids(request),
+            directory: prepare::text("the working directory", &request.directory)?,
             no_new_privileges: request.no_new_privileges,
-            open: open_descriptors(),
+            open: prepare::open_descriptors(),
         })
     }
 
@@ -245,16 +243,16 @@ impl<'a> Image<'a> {
 
     /// Writes the child's own number into the place that was kept for it in the environment.
     fn tell_listen_pid(&mut self) {
-        let Some(buffer) = &mut self.listen_pid else {
+        if self.listen_pid.is_empty() {
             return;
-        };
+        }
         let mut digits = [0_u8; 10];
         let digits = decimal(getpid().as_raw_nonzero().get().unsigned_abs(), &mut digits);
-        for (to, from) in buffer.iter_mut().zip(LISTEN_PID.iter().chain(digits)) {
+        for (to, from) in self.listen_pid.iter_mut().zip(LISTEN_PID.iter().chain(digits)) {
             *to = *from;
         }
         if let Some(slot) = self.envp.first_mut() {
-            *slot = buffer.as_ptr().cast();
+            *slot = self.listen_pid.as_ptr().cast();
         }
     }
 
@@ -325,133 +323,4 @@ fn decimal(mut number: u32, buffer: &mut [u8; 10]) -> &[u8] {
         }
     }
     buffer.get(start..).unwrap_or_default()
-}
-
-fn text(what: &str, text: &str) -> Result<CString, SpawnError> {
-    CString::new(text).map_err(|_| SpawnError::request(format!("{what} contains a zero byte")))
-}
-
-/// The files to try, in order.
-fn candidates(request: &Request<'_>) -> Result<Vec<CString>, SpawnError> {
-    super::report::candidates(request).iter().map(|path| text("the program's name", path)).collect()
-}
-
-type Vectors = (Vec<CString>, Vec<*const c_char>, Vec<*const c_char>);
-
-/// The argument and environment vectors; the first place of the environment is for LISTEN_PID.
-fn vectors(request: &Request<'_>) -> Result<Vectors, SpawnError> {
-    if request.argv.first().is_none_or(String::is_empty) {
-        return Err(SpawnError::request("nothing to execute: the command is empty".to_owned()));
-    }
-    let mut strings = Vec::new();
-    for (index, argument) in request.argv.iter().enumerate() {
-        strings.push(text(&format!("argument {index}"), argument)?);
-    }
-    let mut own = Vec::new();
-    if !request.sockets.is_empty() {
-        let names: Vec<&str> = request.sockets.iter().map(|(_, name)| name.as_str()).collect();
-        own.push("LISTEN_PID=".to_owned());
-        own.push(format!("LISTEN_FDS={}", names.len()));
-        own.push(format!("LISTEN_FDNAMES={}", names.join(":")));
-    }
-    for (key, value) in &request.env {
-        if !request.sockets.is_empty() && key.starts_with("LISTEN_") {
-            continue;
-        }
-        if key.is_empty() || key.contains('=') {
-            return Err(SpawnError::request(format!("{key:?} cannot be a variable's name")));
-        }
-        own.push(format!("{key}={value}"));
-    }
-    for entry in own {
-        let key = entry.split('=').next().unwrap_or_default().to_owned();
-        strings.push(text(&format!("the variable {key}"), &entry)?);
-    }
-    let (argv, envp) = strings.split_at(request.argv.len());
-    let pointers = |strings: &[CString]| -> Vec<*const c_char> {
-        strings.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
-    };
-    let (argv, envp) = (pointers(argv), pointers(envp));
-    Ok((strings, argv, envp))
-}
-
-/// Sources and targets by rising target; no target is promised twice.
-fn descriptors<'a>(
-    request: &Request<'a>,
-) -> Result<Vec<(Option<BorrowedFd<'a>>, i32)>, SpawnError> {
-    let mut fds = vec![(request.stdin, 0), (request.stdout, 1), (request.stderr, 2)];
-    for (target, (socket, _)) in (3..).zip(&request.sockets) {
-        fds.push((Some(*socket), target));
-    }
-    for (fd, target) in &request.extra_fds {
-        fds.push((Some(*fd), *target));
-    }
-    fds.sort_by_key(|(_, target)| *target);
-    for pair in fds.windows(2) {
-        if let [(_, one), (_, other)] = pair {
-            if one == other {
-                let message = format!("descriptor {one} is promised twice");
-                return Err(SpawnError::request(message));
-            }
-        }
-    }
-    match fds.iter().find(|(_, target)| !(0..=HIGHEST_TARGET).contains(target)) {
-        Some((_, target)) => {
-            Err(SpawnError::request(format!("descriptor {target} is not within 3 to 255")))
-        }
-        None => Ok(fds),
-    }
-}
-
-/// The score to write; a supervisor's protection is not for its children.
-fn oom_score_adj(wanted: Option<i32>) -> Option<String> {
-    if let Some(score) = wanted {
-        return Some(score.to_string());
-    }
-    let own = fs::read_to_string("/proc/self/oom_score_adj").ok()?;
-    own.trim_start().starts_with('-').then(|| "0".to_owned())
-}
-
-fn nice(wanted: Option<i32>) -> Option<i32> {
-    wanted.or_else(|| (getpriority_process(None).ok()? < 0).then_some(0))
-}
-
-fn cpus(wanted: &[usize]) -> Result<Option<CpuSet>, SpawnError> {
-    if wanted.is_empty() {
-        return Ok(None);
-    }
-    let mut set = CpuSet::new();
-    for cpu in wanted {
-        if *cpu >= CpuSet::MAX_CPU {
-            return Err(SpawnError::request(format!("there is no CPU {cpu}")));
-        }
-        set.set(*cpu);
-    }
-    Ok(Some(set))
-}
-
-/// The ids to change to; none when that changes nothing, so that it needs no right either.
-fn ids(request: &Request<'_>) -> Option<(Uid, Gid, Vec<Gid>)> {
-    let ids = request.ids.as_ref()?;
-    let (own_uid, own_gid) = (geteuid(), getegid());
-    if !own_uid.is_root() && ids.uid == own_uid.as_raw() && ids.gid == own_gid.as_raw() {
-        return None;
-    }
-    let groups = ids.groups.iter().map(|group| Gid::from_raw_unchecked(*group)).collect();
-    Some((Uid::from_raw_unchecked(ids.uid), Gid::from_raw_unchecked(ids.gid), groups))
-}
-
-/// Every descriptor above 2 that is open now; where that cannot be known, all that might be.
-fn open_descriptors() -> Vec<i32> {
-    let names = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let mut open: Vec<i32> =
-        names.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    if open.is_empty() {
-        let soft = getrlimit(Resource::Nofile).current.unwrap_or(BLIND_CLOSE_END);
-        open = (0..)
-            .take_while(|fd| u64::try_from(*fd).is_ok_and(|fd| fd < soft.min(BLIND_CLOSE_END)))
-            .collect();
-    }
-    open.retain(|fd| *fd > 2);
-    open
 }
