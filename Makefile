@@ -1,28 +1,33 @@
 # pisup: everything that is done with this tree is done from here.
 
-# The sandbox node: PROFILE=classic|native, KUBE=real|double, ARGS for node-ctl and node-kubectl.
+# The sandbox node: PROFILE=classic|native, KUBE=real|double (kubelet and kube-proxy), FLANNEL the
+# same, NODE=master|worker and ARGS for node-ctl.
 PROFILE ?= classic
 KUBE    ?= real
+FLANNEL ?= real
+NODE    ?= master
 ARGS    ?=
-export PROFILE KUBE
+export PROFILE KUBE FLANNEL NODE
 
 CARGO   ?= cargo
 SANDBOX := tests/sandbox/node.sh
+PARTS   := $(if $(filter double,$(KUBE)),parts-few,parts)
 
-# Tests that need neither root nor a service. All others run in namespaces, as root.
-PLAIN := $(patsubst tests/%.rs,--test %,$(wildcard $(addprefix tests/,$(addsuffix .rs, \
-    tidy model props units golden cli))))
+# Tests that start processes in namespaces, as root. All others need neither root nor a service.
+ROOTED := process_sys real_process
+PLAIN  := $(filter-out $(ROOTED),$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL:
 
 ##@ A node to play with (as root; in namespaces of its own)
 
 .PHONY: node node-worker node-ctl node-kubectl node-shell node-stop
-node: deps parts release ## A master node on real parts, then its status
+node: deps $(PARTS) release ## A master node on real parts, then its status
 	$(SANDBOX) up
 
-node-worker: deps parts release ## A second node, a worker, beside it
+node-worker: deps $(PARTS) release ## A second node, a worker, beside it
 	$(SANDBOX) worker
 
 node-ctl: ## pisup ctl in it: make node-ctl ARGS="status etcd"
@@ -39,14 +44,19 @@ node-stop: ## Ends all of it
 
 ##@ Build
 
-.PHONY: release parts deps
+.PHONY: release parts parts-few deps
 release: ## target/release/pisup
 	@tests/deps.sh build
 	$(CARGO) build --release --locked
 
-parts: ## flanneld, kubelet and the control plane from Go modules: 12 minutes once, then cached
-	@tests/deps.sh real
+parts: parts-few ## What Debian does not package, from Go modules: 12 minutes once, then cached
 	tests/real/build.sh amd64
+
+# What a node with doubles of kubelet and kube-proxy needs.
+parts-few:
+	@tests/deps.sh real
+	tests/doubles/build.sh amd64
+	tests/real/build.sh amd64 pause flanneld
 
 deps: ## Installs the Debian packages that are missing (as root)
 	@tests/deps.sh build node
@@ -68,7 +78,7 @@ pure: ## The machine alone, without std: it can touch nothing
 	    --out-dir target/pure src/machine/mod.rs
 
 plain: ## Unit, model, property and style tests
-	$(CARGO) test --locked --lib --bins $(PLAIN)
+	$(CARGO) test --locked --lib --bins $(PLAIN:%=--test %)
 
 model: ## Every state of every small graph, with counts
 	$(CARGO) test --locked --test model -- --nocapture
@@ -78,11 +88,13 @@ test: check test-node test-rust ## Everything (as root)
 test-rust: deps ## All of cargo's tests, with those that need namespaces (as root)
 	$(CARGO) test --locked
 
-test-node: deps ## A node of real dockerd and etcd, doubles of the rest (as root)
-	KUBE=double tests/sandbox/test.sh
+test-node: KUBE := double
+test-node: deps $(PARTS) release ## A node of real dockerd and etcd, doubles of kubelet (as root)
+	tests/sandbox/test.sh
 
+test-kube: KUBE := real
 test-kube: deps parts release ## A master and a worker with real kubelets (as root, 15 minutes)
-	KUBE=real tests/sandbox/test.sh
+	tests/sandbox/test.sh
 
 ##@ Help
 
