@@ -99,7 +99,7 @@ impl Connection {
         }
         let sent = self
             .stream
-            .set_write_timeout(self.left())
+            .set_write_timeout(self.left().map(not_zero))
             .and_then(|()| self.stream.write_all(line.as_bytes()));
         match sent {
             Ok(()) => Ok(()),
@@ -161,11 +161,13 @@ impl Connection {
         self.limit
     }
 
-    /// Takes what comes within a time that is not zero; false is ^C.
+    /// Takes what comes within a time; false is ^C.
     fn read(&mut self, patience: Option<Duration>) -> Result<bool, Failure> {
         let mut bytes = [0; 8192];
-        let got =
-            self.stream.set_read_timeout(patience).and_then(|()| self.stream.read(&mut bytes));
+        let got = self
+            .stream
+            .set_read_timeout(patience.map(not_zero))
+            .and_then(|()| self.stream.read(&mut bytes));
         match got {
             _ if self.is_interrupted.load(Ordering::SeqCst) => return Ok(false),
             Ok(0) if self.frames.is_partial() => {
@@ -236,6 +238,31 @@ fn late(path: &Path, limit: Option<Duration>) -> Failure {
     ))
 }
 
+/// A socket takes no timeout of zero; what is over is over a millisecond later, too.
+fn not_zero(time: Duration) -> Duration {
+    time.max(Duration::from_millis(1))
+}
+
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_cannot_connect_hears_what_to_do() {
+        for (kind, part) in [
+            (io::ErrorKind::NotFound, "start one with `pisup supervise`, or name"),
+            (io::ErrorKind::ConnectionRefused, "nobody listens on /r/ctl.sock"),
+            (io::ErrorKind::PermissionDenied, "use sudo, or become a member of the group"),
+            (io::ErrorKind::InvalidInput, "connecting to /r/ctl.sock: "),
+        ] {
+            match no_supervisor(Path::new("/r/ctl.sock"), &kind.into()) {
+                Failure::NoSupervisor(text) => assert!(text.contains(part), "{text}"),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
 }

@@ -212,3 +212,59 @@ impl Live {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news(state: &str, sentence: &str) -> Progress {
+        let (state, sentence) = (state.to_owned(), sentence.to_owned());
+        Progress { unit: "web".to_owned(), state, sentence }
+    }
+
+    #[test]
+    fn on_a_terminal_one_line_is_drawn_again_and_again() {
+        let look = Look { is_terminal: true, columns: Some(30), ..Look::default() };
+        let (mut out, mut live) = (Vec::new(), Live::new(look));
+        live.redraw(&mut out).unwrap();
+        live.clear(&mut out).unwrap();
+        assert_eq!(out, b"", "nothing is known, so nothing is drawn");
+        live.tell(&mut out, news("starting", "\x1b[2J and a long story")).unwrap();
+        live.tell(&mut out, news("ready", "ready")).unwrap();
+        live.clear(&mut out).unwrap();
+        live.clear(&mut out).unwrap();
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "\r\x1b[2K[0s] web is starting: \u{fffd}[2J a…\r\x1b[2K[0s] web is ready\r\x1b[2K"
+        );
+    }
+
+    #[test]
+    fn elsewhere_every_change_is_a_line() {
+        let (mut out, mut live) = (Vec::new(), Live::new(Look::default()));
+        live.tell(&mut out, news("stopping", "stopped by name")).unwrap();
+        live.redraw(&mut out).unwrap();
+        live.tell(&mut out, news("down", "")).unwrap();
+        live.clear(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text, "web is stopping: stopped by name\nweb is down\n");
+    }
+
+    #[test]
+    fn only_what_may_take_its_time_waits() {
+        let start = |no_wait| Request::Start { units: vec![], no_wait };
+        let stop = |no_wait, dry_run| Request::Stop { units: vec![], no_wait, dry_run };
+        for (request, waits) in [
+            (start(false), true),
+            (start(true), false),
+            (stop(false, false), true),
+            (stop(false, true), false),
+            (stop(true, false), false),
+            (Request::Logs { units: vec![], n: None, follow: true }, true),
+            (Request::Logs { units: vec![], n: None, follow: false }, false),
+            (Request::Kill { unit: String::new(), signal: "1".to_owned() }, false),
+        ] {
+            assert_eq!(is_waiting(&request), waits, "{request:?}");
+        }
+    }
+}

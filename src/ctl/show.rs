@@ -25,9 +25,9 @@ pub struct Look {
 }
 
 impl Look {
-    /// A word in the colour of a state, padded to so many columns.
-    fn state(self, state: &str, width: usize) -> String {
-        let colour = match state {
+    /// A state in its colour; blanks after it do not matter.
+    fn state(self, state: &str) -> String {
+        let colour = match state.trim_end() {
             _ if !self.has_colours => None,
             "ready" | "done" => Some(32),
             "waiting" | "preparing" | "starting" | "stopping" => Some(33),
@@ -35,8 +35,8 @@ impl Look {
             _ => Some(2),
         };
         match colour {
-            Some(colour) => format!("\x1b[{colour}m{state:<width$}\x1b[0m"),
-            None => format!("{state:<width$}"),
+            Some(colour) => format!("\x1b[{colour}m{state}\x1b[0m"),
+            None => state.to_owned(),
         }
     }
 }
@@ -108,7 +108,7 @@ pub fn plan(out: &mut dyn Write, doc: &PlanDoc) -> io::Result<()> {
 /// A change of state.
 pub fn event(out: &mut dyn Write, look: Look, doc: &EventDoc) -> io::Result<()> {
     let (wall, unit, cause) = (clean(&doc.wall), clean(&doc.unit), clean(&doc.cause));
-    let to = look.state(&clean(&doc.to), 0);
+    let to = look.state(&clean(&doc.to));
     match doc.from == doc.to {
         true => writeln!(out, "{wall}  {unit}: {to}: {cause}"),
         false => writeln!(out, "{wall}  {unit}: {} -> {to}: {cause}", clean(&doc.from)),
@@ -130,7 +130,7 @@ pub fn log(out: &mut dyn Write, look: Look, prefix: Option<usize>, doc: &LogDoc)
 pub fn why(out: &mut dyn Write, look: Look, doc: &WhyDoc) -> io::Result<()> {
     for (depth, step) in doc.chain.iter().enumerate() {
         let indent = "  ".repeat(depth);
-        let (unit, state) = (clean(&step.unit), look.state(&clean(&step.state), 0));
+        let (unit, state) = (clean(&step.unit), look.state(&clean(&step.state)));
         let since = cause::duration(step.since_ms);
         writeln!(out, "{indent}{unit} ({state}, {since}): {}", clean(&step.sentence))?;
     }

@@ -53,12 +53,12 @@ pub fn why_not(unit: &UnitDoc) -> String {
     if let (Some(said), "starting") = (&unit.status_text, unit.state.as_str()) {
         text = format!("{text}; it says: {said}");
     }
-    if let Some(ms) = unit.retry_in_ms {
-        text = format!("{text}; next try in {}", cause::duration(ms));
+    if unit.degraded {
+        text = format!("degraded: {text}; {} failures in a row", unit.failures);
     }
-    match unit.degraded {
-        true => format!("degraded, {} failures in a row: {text}", unit.failures),
-        false => text,
+    match unit.retry_in_ms {
+        Some(ms) => format!("{text}; next try in {}", cause::duration(ms)),
+        None => text,
     }
 }
 
@@ -89,7 +89,7 @@ fn row(
         let text = clip(&format!("{cell:<width$}  "), left);
         left -= text.chars().count();
         match index == STATE {
-            true => line.push_str(&look.state(&text, 0)),
+            true => line.push_str(&look.state(&text)),
             false => line.push_str(&text),
         }
     }

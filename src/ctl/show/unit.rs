@@ -15,7 +15,7 @@ pub fn unit(
     lines: &[LogDoc],
 ) -> io::Result<()> {
     writeln!(out, "{}", clean(&[unit.name.as_str(), &unit.description].join("  ")).trim_end())?;
-    let state = look.state(&clean(&unit.state), 0);
+    let state = look.state(&clean(&unit.state));
     writeln!(out, "  {:<9} {state} for {}", "state", cause::duration(unit.since_ms))?;
     for (label, text) in facts(unit) {
         writeln!(out, "  {label:<9} {}", clean(&text))?;
