@@ -1,5 +1,6 @@
 //! Arguments to mode; the only place where an error becomes an exit code.
 
+use std::ffi::OsString;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
@@ -12,7 +13,14 @@ use pisup::wire::ctl::code;
 const INTERRUPTED: u8 = 130;
 
 fn main() -> ExitCode {
-    let args = match args::parse(std::env::args_os()) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    // Helpers have command lines of their own, which no person writes.
+    if let [_, name, rest @ ..] = words.as_slice() {
+        if let Some(code) = pisup::helper::main(name, rest.to_vec()) {
+            return ExitCode::from(code);
+        }
+    }
+    let args = match args::parse(words) {
         Ok(args) => args,
         Err(error) => return ExitCode::from(tell_usage(&error)),
     };
