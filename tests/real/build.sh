@@ -102,7 +102,7 @@ build_go() {
     command -v "$cc" >/dev/null || die "$cc not found: apt-get install $package"
     key=$({ "$go" version; echo "$arch $flags"
         cat "$here/$module/go.mod" "$here/$module/go.sum"; } | sha256sum | cut -d' ' -f1)
-    if unchanged "$1" "$key"; then return; fi
+    if unchanged "$1" "$key"; then return 0; fi
     echo "$1 $(version_of "$module"): building for $arch, $(time_of "$1") on 2 cores"
     (cd "$here/$module" &&
         CGO_ENABLED=$(cgo_of "$module") "$go" build -trimpath -tags netgo,osusergo \
@@ -115,7 +115,7 @@ build_go() {
 build_pause() {
     command -v "$cc" >/dev/null || die "$cc not found: apt-get install $package"
     key=$({ "$cc" --version; cat "$here/pause.c"; } | sha256sum | cut -d' ' -f1)
-    if unchanged pause "$key"; then return; fi
+    if unchanged pause "$key"; then return 0; fi
     "$cc" -static -Os -s -Wall -Wextra -Werror -o "$out/.pause.new" "$here/pause.c" ||
         die "pause: the build failed"
     keep pause "$key"

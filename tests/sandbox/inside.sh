@@ -71,28 +71,26 @@ mount_all() {
     mount --bind "$dir/bin" /usr/local/sbin
 }
 
-# load SOCKET-NAME DATA LIST: brings images into a daemon's data while it does not run.
+# load NAME DATA LIST: brings images into a daemon's data while it does not run.
 load() {
-    local tag tar instruction daemon
+    local tag tar instruction daemon run=/run/loader-$1 log=$dir/log/loader-$1.log
     if cmp -s "$3" "$2/sandbox-images"; then return 0; fi
     mkdir -p "$2"
-    dockerd -H "unix:///run/loader.sock" --data-root="$2" --exec-root=/run/loader \
-        --pidfile=/run/loader.pid --bridge=none --iptables=false --ip-masq=false \
-        --ip-forward=false >"$dir/log/loader-$1.log" 2>&1 &
+    dockerd -H "unix://$run.sock" --data-root="$2" --exec-root="$run" --pidfile="$run.pid" \
+        --bridge=none --iptables=false --ip-masq=false --ip-forward=false >"$log" 2>&1 &
     daemon=$!
-    until docker_ping /run/loader.sock; do
-        kill -0 "$daemon" 2>/dev/null || die "dockerd did not start: see $dir/log/loader-$1.log"
+    until docker_ping "$run.sock"; do
+        kill -0 "$daemon" 2>/dev/null || die "dockerd did not start: see $log"
         sleep 0.1
     done
     while IFS=$'\t' read -r tag tar instruction; do
         say "image $tag into $1"
-        /usr/bin/docker -H unix:///run/loader.sock import -c "$instruction" - "$tag" \
-            <"$tar" >/dev/null
+        /usr/bin/docker -H "unix://$run.sock" import -c "$instruction" - "$tag" <"$tar" >/dev/null
     done <"$3"
     kill "$daemon"
     wait "$daemon" || true
     umount -l "$2" 2>/dev/null || true      # dockerd binds its data on itself
-    rm -rf /run/loader /run/loader.*
+    rm -rf "$run" "$run".*
     cp "$3" "$2/sandbox-images"
 }
 
@@ -105,10 +103,14 @@ plug_in
 mount_all
 hostname "$node"
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
+loaders=()
 if [ "$profile" = classic ]; then
-    load bootstrap /var/lib/docker-bootstrap "$dir/images.bootstrap"
+    load bootstrap /var/lib/docker-bootstrap "$dir/images.bootstrap" &
+    loaders+=($!)
 fi
-load main /var/lib/docker "$dir/images.main"
+load main /var/lib/docker "$dir/images.main" &
+loaders+=($!)
+for loader in "${loaders[@]}"; do wait "$loader"; done
 
 # What a machine has on which Docker ran before, with its default bridge: pisup must move it.
 ip link add docker0 type bridge

@@ -118,11 +118,15 @@ groups_up() {
 }
 
 groups_down() {
-    local path
+    local path tries
     [ -e "$1/cgroups" ] || return 0
     while IFS=: read -r _ path; do
-        [ -d "$path" ] || continue
-        find "$path" -depth -type d -exec rmdir {} + 2>/dev/null || true
+        # What has died is still in its group until it is reaped, which can take seconds.
+        for ((tries = 0; tries < 100; tries++)); do
+            [ -d "$path" ] || break
+            find "$path" -depth -type d -exec rmdir {} + 2>/dev/null || sleep 0.05
+        done
+        [ ! -d "$path" ] || sandbox_say "cannot remove $path"
     done <"$1/cgroups"
     rm -f "$1/cgroups"
 }

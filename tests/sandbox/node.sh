@@ -37,13 +37,15 @@ say_doubles() {
 
 # follow NAME SECONDS: its changes as they come, until every unit is ready.
 follow() {
-    local follower status=0
-    (node_ctl "$1" events -f 2>/dev/null | sed -u 's/^/    /') &
-    follower=$!
+    local status=0
+    # shellcheck disable=SC2016
+    (node_enter "$1" sh -c 'echo $$ >/run/follow; exec pisup ctl events -f' |
+        sed -u 's/^/    /') 2>/dev/null &
     disown
     node_wait_ready "$1" "$2" || status=$?
-    # Of the pipe's two processes only the first one has to be told.
-    pkill -P "$follower" 2>/dev/null || true
+    # From in there: what is killed outside is only nsenter.
+    # shellcheck disable=SC2016
+    node_enter "$1" sh -c 'kill $(cat /run/follow)' 2>/dev/null || true
     return "$status"
 }
 
