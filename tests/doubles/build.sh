@@ -12,7 +12,10 @@ amd64) cc=gcc package="gcc libc6-dev" ;;
 armv7) cc=arm-linux-gnueabihf-gcc package="gcc-arm-linux-gnueabihf libc6-dev-armhf-cross" ;;
 *) echo "build.sh: unknown architecture '$arch'; known: amd64 armv7" >&2; exit 1 ;;
 esac
-command -v "$cc" >/dev/null || { echo "build.sh: $cc not found: apt-get install $package" >&2; exit 1; }
+if ! command -v "$cc" >/dev/null; then
+    echo "build.sh: $cc not found: apt-get install $package" >&2
+    exit 1
+fi
 
 mkdir -p "$out"
 exec 9>"$out/.lock"

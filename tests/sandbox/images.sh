@@ -55,7 +55,7 @@ put_busybox() {
 
 # The same iptables as outside: rules in two kinds of table would not know of each other.
 put_net_tools() {
-    local tool tools plugins link multi
+    local tool tools plugins link suffix multi
     mapfile -t tools < <(net_tools)
     for tool in "${tools[@]}"; do put "$tool" "$1" "/usr/sbin/${tool##*/}"; done
     plugins=$(dirname "$(find /usr/lib -name libxt_tcp.so | head -n 1)")
@@ -63,8 +63,8 @@ put_net_tools() {
     cp "$plugins"/*.so "$1$plugins/"
     put_libraries "$1" "${tools[@]}" "$plugins"/*.so
     multi=$(basename "$(readlink -f "$(command -v iptables)")")
-    for link in iptables iptables-save iptables-restore ip6tables ip6tables-save ip6tables-restore; do
-        ln -s "$multi" "$1/usr/sbin/$link"
+    for link in iptables ip6tables; do
+        for suffix in "" -save -restore; do ln -s "$multi" "$1/usr/sbin/$link$suffix"; done
     done
 }
 
@@ -95,7 +95,9 @@ fill() {
     case $1 in
     etcd) for program in etcd etcdctl; do put "$(command -v $program)" "$2" "/bin/$program"; done
         put_libraries "$2" "$(command -v etcd)" "$(command -v etcdctl)" ;;
-    flannel) put "$(parts "${FLANNEL:-real}" flanneld)" "$2" /opt/bin/flanneld; put_net_tools "$2" ;;
+    flannel)
+        put "$(parts "${FLANNEL:-real}" flanneld)" "$2" /opt/bin/flanneld
+        put_net_tools "$2" ;;
     kube)
         for program in $(parts "${KUBE:-real}" kubelet kube-proxy); do
             put "$program" "$2" "/usr/bin/${program##*/}"

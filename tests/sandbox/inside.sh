@@ -45,7 +45,8 @@ mount_cgroups() {
         # A group with processes in it can give its children no controllers.
         mkdir -p /sys/fs/cgroup/init
         echo 1 >/sys/fs/cgroup/init/cgroup.procs
-        sed 's/^/+/; s/ / +/g' /sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
+        cd /sys/fs/cgroup
+        sed 's/^/+/; s/ / +/g' cgroup.controllers >cgroup.subtree_control
         return 0
     fi
     mount -t tmpfs -o mode=755 cgroup /sys/fs/cgroup

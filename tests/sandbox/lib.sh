@@ -270,7 +270,8 @@ fill_kubernetes() {
 # Where every node of a sandbox finds its master.
 sandbox_master=198.51.100.1
 
-# node_create NAME ROLE ADDRESS: its disk. PROFILE=classic|native KUBE=real|double FLANNEL=real|double
+# node_create NAME ROLE ADDRESS: its disk.
+# PROFILE=classic|native KUBE=real|double FLANNEL=real|double BACKEND=vxlan|host-gw|udp
 node_create() {
     local name=$1 role=$2 address=$3 dir
     local profile=${PROFILE:-classic} kube=${KUBE:-real} flannel=${FLANNEL:-real}
@@ -392,7 +393,9 @@ node_kubectl() { node_enter master kubectl "$@"; }
 node_wait_joined() {
     local until=$((SECONDS + $2))
     while [ $SECONDS -le $until ]; do
-        if node_kubectl get nodes --no-headers 2>/dev/null | grep -q "^$1 *Ready "; then return 0; fi
+        case $(node_kubectl get node "$1" --no-headers 2>/dev/null) in
+        "$1 "*" Ready "*) return 0 ;;
+        esac
         node_is_running "$1" || return 1
         sleep 0.5
     done

@@ -1,7 +1,7 @@
 #!/bin/bash
 # A sandbox node to play with; `make node` and its sisters call this.
 #
-#     node.sh up                 a master: PROFILE=classic|native KUBE=real|double FLANNEL=real|double
+#     node.sh up                 a master: PROFILE=classic|native, KUBE and FLANNEL=real|double
 #     node.sh worker             a second node beside it
 #     node.sh ctl ARGS...        pisup ctl in it; NODE=worker for the other one
 #     node.sh kubectl ARGS...
