@@ -1,7 +1,7 @@
 //! The conditions of `[wait]`: whether they hold, why not, and when to look again.
 //!
 //! Units are only looked after while they wait; an idle supervisor hears of no route and asks for
-//! no clock.
+//! no clock. Paths are watched by [`super::watch`]; whoever does so says when to look again.
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
@@ -10,15 +10,16 @@ use std::path::Path;
 use crate::config::plan::{ClockWait, RouteWait, Wait};
 use crate::machine::spec::{Condition, Conditions as Unmet};
 use crate::machine::{Tick, UnitId};
-use crate::sys::clock::{self, SYNC_MARKER, Wall};
+use crate::sys::clock::{self, SYNC_MARKER, Wall, WallAlarm};
+use crate::sys::files::{self, Found};
 use crate::sys::netlink::{self, Monitor};
 use crate::sys::poll::{Interest, Poll};
 use crate::wire::netlink::ends;
 use crate::wire::network;
 
-/// How often the clock is asked while a unit waits for it, in milliseconds: the kernel tells
-/// nobody when adjtimex turns good.
-const CLOCK_MS: u64 = 1_000;
+/// How often, in milliseconds, is looked for what nobody tells: the kernel is silent when the
+/// clock becomes synchronised without a jump.
+const LOOK_MS: u64 = 1_000;
 
 /// The conditions of all units that wait for some.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub struct Conditions {
     waiting: BTreeMap<UnitId, Waiting>,
     /// Hears of routes, while somebody waits for one.
     monitor: Option<Monitor>,
+    /// Hears of jumps of the clock, while somebody waits for it.
+    alarm: Option<WallAlarm>,
     token: u64,
     next_look: Option<Tick>,
 }
@@ -37,23 +40,23 @@ struct Waiting {
 }
 
 impl Conditions {
-    /// Nobody waits yet; `token` is what the monitor's descriptor is polled with.
+    /// Nobody waits yet; `token` is what the descriptors are polled with.
     #[must_use]
     pub const fn new(token: u64) -> Self {
-        Self { waiting: BTreeMap::new(), monitor: None, token, next_look: None }
+        Self { waiting: BTreeMap::new(), monitor: None, alarm: None, token, next_look: None }
     }
 
-    /// Looks after a unit from now on; answers with what does not hold.
+    /// Looks after a unit from now on, unless everything holds; answers with what does not. A path
+    /// must be watched before.
     pub fn add(&mut self, unit: UnitId, wait: &Wait, poll: &Poll, now: Tick) -> Unmet {
-        if wait.route.is_some() && self.monitor.is_none() {
-            self.listen(poll);
-        }
+        self.waiting.insert(unit, Waiting { wait: wait.clone(), reason: String::new() });
         // Heard first, looked second: what changes in between is told.
+        self.listen(poll);
         let (unmet, reason) = look(wait);
         if unmet.is_empty() {
             self.remove(unit, poll);
-        } else {
-            self.waiting.insert(unit, Waiting { wait: wait.clone(), reason });
+        } else if let Some(waiting) = self.waiting.get_mut(&unit) {
+            waiting.reason = reason;
             self.plan_look(now);
         }
         unmet
@@ -62,12 +65,8 @@ impl Conditions {
     /// Looks after a unit no more.
     pub fn remove(&mut self, unit: UnitId, poll: &Poll) {
         self.waiting.remove(&unit);
-        if !self.waiting.values().any(|each| each.wait.route.is_some()) {
-            if let Some(monitor) = self.monitor.take() {
-                poll.remove(monitor.as_fd());
-            }
-        }
-        if !self.waiting.values().any(|each| each.wait.clock.is_some()) {
+        self.listen(poll);
+        if !self.has_silent() {
             self.next_look = None;
         }
     }
@@ -77,11 +76,14 @@ impl Conditions {
         self.waiting.keys().copied()
     }
 
-    /// What the monitor heard need not be kept: everything is looked at anew.
+    /// Takes what was told for the token. What it was need not be kept: look again.
     pub fn hear(&mut self) {
         if let Some(Err(error)) = self.monitor.as_ref().map(Monitor::drain) {
-            log::warn!("routes are not watched any more: {error}");
+            log::warn!("routes are not heard of any more, only looked for: {error}");
             self.monitor = None;
+        }
+        if let Some(alarm) = &self.alarm {
+            alarm.clear();
         }
     }
 
@@ -110,18 +112,43 @@ impl Conditions {
     }
 
     fn plan_look(&mut self, now: Tick) {
-        let has_clock = self.waiting.values().any(|each| each.wait.clock.is_some());
-        self.next_look = has_clock.then(|| now.after(CLOCK_MS));
+        self.next_look = self.has_silent().then(|| now.after(LOOK_MS));
     }
 
+    /// Whether somebody waits for what will not be told.
+    fn has_silent(&self) -> bool {
+        let is_silent = |wait: &Wait| {
+            wait.clock == Some(ClockWait::Synced)
+                || wait.clock.is_some() && self.alarm.is_none()
+                || wait.route.is_some() && self.monitor.is_none()
+        };
+        self.waiting.values().any(|each| is_silent(&each.wait))
+    }
+
+    /// Listens to what somebody waits for, and to nothing else. What cannot be listened to is
+    /// looked for instead.
     fn listen(&mut self, poll: &Poll) {
-        match Monitor::open() {
-            Ok(monitor) => match poll.add(monitor.as_fd(), self.token, Interest::Read) {
-                Ok(()) => self.monitor = Some(monitor),
-                Err(fault) => log::warn!("{fault}"),
-            },
-            Err(error) => log::warn!("routes cannot be watched: {error}"),
+        let wants = |has: fn(&Wait) -> bool| self.waiting.values().any(|each| has(&each.wait));
+        let wants_route = wants(|wait| wait.route.is_some());
+        let wants_clock = wants(|wait| wait.clock.is_some());
+        if !wants_route && let Some(monitor) = self.monitor.take() {
+            poll.remove(monitor.as_fd());
         }
+        if !wants_clock && let Some(alarm) = self.alarm.take() {
+            poll.remove(alarm.as_fd());
+        }
+        if wants_route && self.monitor.is_none() {
+            let monitor = Monitor::open().ok();
+            self.monitor = monitor.filter(|each| self.is_added(each, poll));
+        }
+        if wants_clock && self.alarm.is_none() {
+            let alarm = WallAlarm::new(clock::build_time()).ok();
+            self.alarm = alarm.filter(|each| self.is_added(each, poll));
+        }
+    }
+
+    fn is_added(&self, what: &impl AsFd, poll: &Poll) -> bool {
+        poll.add(what.as_fd(), self.token, Interest::Read).is_ok()
     }
 }
 
@@ -129,28 +156,31 @@ impl Conditions {
 fn look(wait: &Wait) -> (Unmet, String) {
     let mut unmet = Unmet::NONE;
     let mut reasons: Vec<String> = Vec::new();
-    if let Some(reason) = wait.clock.and_then(clock_reason) {
-        unmet = unmet.with(Condition::Clock);
-        reasons.push(reason);
+    if let Some(clock) = wait.clock {
+        let is_synced = clock::is_synced(Path::new(SYNC_MARKER));
+        if let Some(reason) = clock_reason(clock, Wall::now(), is_synced) {
+            unmet = unmet.with(Condition::Clock);
+            reasons.push(reason);
+        }
     }
     if let Some(reason) = wait.route.and_then(route_reason) {
         unmet = unmet.with(Condition::Route);
         reasons.push(reason);
     }
-    if let Some(path) = wait.path.as_ref().filter(|path| !path.exists()) {
+    if let Some(path) = wait.path.as_ref().filter(|path| files::look(path) == Found::Nothing) {
         unmet = unmet.with(Condition::Path);
         reasons.push(format!("{} is not there", path.display()));
     }
     (unmet, reasons.join("; "))
 }
 
-fn clock_reason(wait: ClockWait) -> Option<String> {
-    let date = || Wall::now().date();
+fn clock_reason(wait: ClockWait, wall: Wall, is_synced: bool) -> Option<String> {
+    let date = wall.date();
     match wait {
-        ClockWait::Synced if clock::is_synced(Path::new(SYNC_MARKER)) => None,
-        ClockWait::Synced => Some(format!("the clock is not synchronised (it says {})", date())),
-        ClockWait::Sane if Wall::now().is_sane() => None,
-        ClockWait::Sane => Some(format!("the clock is wrong (it says {})", date())),
+        ClockWait::Synced if is_synced => None,
+        ClockWait::Synced => Some(format!("the clock is not synced (it says {date})")),
+        ClockWait::Sane if wall.is_sane() => None,
+        ClockWait::Sane => Some(format!("the clock is wrong (it says {date})")),
     }
 }
 
@@ -163,5 +193,115 @@ fn route_reason(wait: RouteWait) -> Option<String> {
         Ok(true) => None,
         Ok(false) => Some(what),
         Err(error) => Some(format!("the routes cannot be read: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::sys::files::tests::TempDir;
+
+    const UNIT: UnitId = UnitId(3);
+    const OTHER: UnitId = UnitId(4);
+
+    fn waiting_for_path(path: &Path) -> Wait {
+        Wait { path: Some(path.to_owned()), ..Wait::default() }
+    }
+
+    #[test]
+    fn clocks_that_are_wrong_say_what_they_say() {
+        let (past, now) = (Wall { unix_ms: 0 }, Wall { unix_ms: 4_000_000_000_000 });
+        for (wait, wall, is_synced, want) in [
+            (ClockWait::Synced, past, true, None),
+            (ClockWait::Synced, past, false, Some("the clock is not synced (it says 1970-01-01)")),
+            (ClockWait::Synced, now, false, Some("the clock is not synced (it says 2096-10-02)")),
+            (ClockWait::Sane, now, false, None),
+            (ClockWait::Sane, past, true, Some("the clock is wrong (it says 1970-01-01)")),
+        ] {
+            assert_eq!(clock_reason(wait, wall, is_synced).as_deref(), want);
+        }
+    }
+
+    #[test]
+    fn a_unit_is_looked_after_until_all_holds() {
+        let dir = TempDir::new("conditions");
+        let path = dir.path().join("tun");
+        let poll = Poll::new().unwrap();
+        let mut conditions = Conditions::new(9);
+        let unmet = conditions.add(UNIT, &waiting_for_path(&path), &poll, Tick(0));
+        assert_eq!(unmet, Unmet::NONE.with(Condition::Path));
+        let want = format!("{} is not there", path.display());
+        assert_eq!(conditions.reason(UNIT), Some(want.as_str()));
+        assert_eq!(conditions.next_deadline(), None, "a path is told of by its watch");
+        assert_eq!(conditions.look_again(Tick(1)), [(UNIT, unmet)]);
+
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(conditions.look_again(Tick(2)), [(UNIT, Unmet::NONE)]);
+        conditions.remove(UNIT, &poll);
+        assert_eq!(conditions.units().count(), 0);
+        assert_eq!(conditions.reason(UNIT), None);
+        let held = conditions.add(UNIT, &waiting_for_path(&path), &poll, Tick(3));
+        assert!(held.is_empty() && conditions.units().count() == 0);
+    }
+
+    #[test]
+    fn an_idle_supervisor_listens_to_nothing() {
+        let dir = TempDir::new("conditions");
+        let wait = Wait {
+            clock: Some(ClockWait::Sane),
+            route: Some(RouteWait::Default),
+            ..waiting_for_path(&dir.path().join("never"))
+        };
+        let mut poll = Poll::new().unwrap();
+        let mut conditions = Conditions::new(9);
+        for unit in [UNIT, OTHER] {
+            conditions.add(unit, &wait, &poll, Tick(0));
+        }
+        assert!(conditions.monitor.is_some() && conditions.alarm.is_some());
+        assert_eq!(conditions.next_deadline(), None, "everything is told of");
+        conditions.remove(UNIT, &poll);
+        assert!(conditions.monitor.is_some() && conditions.alarm.is_some());
+        conditions.hear();
+        conditions.remove(OTHER, &poll);
+        assert!(conditions.monitor.is_none() && conditions.alarm.is_none());
+        let mut out = Vec::new();
+        poll.wait(Some(0), &mut out).unwrap();
+        assert_eq!(out, []);
+    }
+
+    #[test]
+    fn a_synchronised_clock_is_looked_for_while_somebody_waits_for_it() {
+        let dir = TempDir::new("conditions");
+        let path = waiting_for_path(&dir.path().join("never"));
+        let wait = Wait { clock: Some(ClockWait::Synced), ..path.clone() };
+        let poll = Poll::new().unwrap();
+        let mut conditions = Conditions::new(9);
+        conditions.add(UNIT, &wait, &poll, Tick(500));
+        conditions.add(OTHER, &path, &poll, Tick(600));
+        assert_eq!(conditions.next_deadline(), Some(Tick(1600)));
+        conditions.look_again(Tick(1600));
+        assert_eq!(conditions.next_deadline(), Some(Tick(2600)));
+        conditions.remove(UNIT, &poll);
+        assert_eq!(conditions.next_deadline(), None);
+    }
+
+    #[test]
+    fn the_loopback_can_always_be_reached() {
+        assert_eq!(route_reason(RouteWait::To(Ipv4Addr::LOCALHOST)), None);
+    }
+
+    #[test]
+    fn all_reasons_make_one_sentence() {
+        let dir = TempDir::new("conditions");
+        let wait = Wait {
+            // Wherever a broadcast goes, it is not a way to somebody.
+            route: Some(RouteWait::To(Ipv4Addr::BROADCAST)),
+            ..waiting_for_path(&dir.path().join("x"))
+        };
+        let (unmet, reason) = look(&wait);
+        assert!(unmet.has(Condition::Route) && unmet.has(Condition::Path));
+        assert!(reason.contains("no route to 255.255.255.255; "), "{reason}");
     }
 }

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::config::plan::LogSpec;
 use crate::machine::Tick;
-use crate::sys::Fault;
 use crate::sys::files::{self, AppendFile};
+use crate::sys::{Errno, Fault};
 
 /// Milliseconds between two attempts at a file that fails.
 const RETRY_MS: u64 = 5_000;
@@ -113,7 +113,7 @@ impl LogFile {
 
     fn open(&self) -> Result<AppendFile, Fault> {
         match AppendFile::open(&self.path) {
-            Err(fault) if fault.is_missing() => {
+            Err(fault) if fault.errno == Errno::NOENT => {
                 files::make_dir(self.path.parent().unwrap_or_else(|| Path::new("/")))?;
                 AppendFile::open(&self.path)
             }

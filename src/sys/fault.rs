@@ -29,7 +29,7 @@ impl Fault {
     /// Whether a path, or a directory on the way to it, is not there.
     #[must_use]
     pub fn is_missing(&self) -> bool {
-        self.errno == Errno::NOENT
+        matches!(self.errno, Errno::NOENT | Errno::NOTDIR)
     }
 }
 
