@@ -45,6 +45,7 @@ pub mod event;
 pub mod graph;
 mod hold;
 pub mod ids;
+pub mod explore;
 mod leave;
 pub mod plan;
 mod reload;

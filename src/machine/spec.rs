@@ -25,6 +25,11 @@ pub enum Policy {
     Never,
 }
 
+impl Policy {
+    /// All policies.
+    pub const ALL: [Self; 3] = [Self::Always, Self::OnFailure, Self::Never];
+}
+
 /// How a unit comes back.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Restart {

@@ -1,13 +1,216 @@
 //! The shell: owns every descriptor, carries events to the machine and does what it answers.
+//!
+//! One thread, one epoll. A turn of the loop is: wait, take what came (bounded), let the machine
+//! step through all of it, let clients hear of it. Nothing here decides what becomes of a unit,
+//! and nothing here waits for anything but epoll.
 
 pub mod activation;
+pub mod boot;
 pub mod capture;
+pub mod children;
+pub mod client;
 pub mod conditions;
+pub mod container;
+pub mod control;
+pub mod exits;
 pub mod exports;
 pub mod history;
+pub mod jobs;
 pub mod journal;
+pub mod launch;
+pub mod live;
+pub mod load;
 pub mod log_file;
+pub mod notify;
+pub mod output;
+pub mod perform;
 pub mod probe;
+pub mod probing;
+pub mod reload;
 pub mod ring;
+pub mod starting;
+pub mod status;
 pub mod token;
+pub mod view;
 pub mod watch;
+pub mod watching;
+
+pub use boot::supervise;
+pub use load::load;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use self::activation::Activation;
+use self::children::Children;
+use self::client::Client;
+use self::conditions::Conditions;
+use self::live::Live;
+use self::token::Token;
+use self::watching::Watching;
+use crate::config::plan::Plan;
+use crate::machine::{Event, Machine, Spec, Tick, UnitId};
+use crate::sys::Fault;
+use crate::sys::cgroup::Cgroups;
+use crate::sys::poll::{Poll, Ready};
+use crate::sys::signals::Signals;
+
+/// Where a supervisor finds and puts its things.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration directory.
+    pub config: PathBuf,
+    /// The run-time directory.
+    pub run: PathBuf,
+    /// The directory for what outlives a power cut.
+    pub state: PathBuf,
+}
+
+/// A supervisor.
+pub struct Shell {
+    options: Options,
+    /// The configuration in force; indexed like the machine's units.
+    plan: Plan,
+    machine: Machine,
+    lives: Vec<Live>,
+    children: Children,
+    inbox: VecDeque<Event>,
+    poll: Poll,
+    signals: Signals,
+    control: OwnedFd,
+    clients: BTreeMap<u32, Client>,
+    next_client: u32,
+    cgroups: Cgroups,
+    activation: Activation,
+    conditions: Conditions,
+    watching: Watching,
+    /// This program, for the helpers that are parts of it.
+    own_program: PathBuf,
+    boot_id: String,
+    /// What is wrong with the node as a whole.
+    warnings: Vec<String>,
+    started: Tick,
+    /// CLOCK_BOOTTIME of this turn.
+    now: Tick,
+    /// Changes of state ever; numbers the history.
+    changes: u64,
+    /// Units that changed in this turn.
+    touched: BTreeSet<UnitId>,
+    /// More dead are to be reaped than one turn takes.
+    has_more_dead: bool,
+    /// The machine did not carry out the last command: the unit, and whom it conflicts with.
+    refused: Option<(UnitId, Vec<UnitId>)>,
+    /// Everything has ended, but for these.
+    halted: Option<Vec<UnitId>>,
+}
+
+impl Shell {
+    /// Runs until everything has been shut down.
+    ///
+    /// # Errors
+    ///
+    /// The kernel refuses to wait, which nothing can be done about.
+    fn run(&mut self) -> Result<(), Fault> {
+        let mut ready = Vec::new();
+        while self.halted.is_none() {
+            let timeout = if self.has_more_dead {
+                Some(0)
+            } else {
+                self.next_deadline().map(|at| at.since(self.now))
+            };
+            self.poll.wait(timeout, &mut ready)?;
+            self.look_at_clock();
+            self.turn(&ready);
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, ready: &[Ready]) {
+        let mut has_signal = self.has_more_dead;
+        for each in ready {
+            match Token::from_number(each.token) {
+                // The dead are looked at last: what they said before counts.
+                Some(Token::Signals) => has_signal = true,
+                Some(token) => self.take(token, *each),
+                None => {}
+            }
+        }
+        if has_signal {
+            self.on_signals();
+        }
+        self.pass_deadlines();
+        self.pump();
+        self.advance_clients();
+    }
+
+    fn take(&mut self, token: Token, ready: Ready) {
+        match token {
+            Token::Signals => self.on_signals(),
+            Token::Journal => journal::drain(),
+            Token::Control => self.on_control(),
+            Token::Client(id) => self.on_client(id, ready),
+            Token::Watch => self.on_watch(),
+            Token::Network => self.on_network(),
+            Token::Notify(unit) => self.on_notify(unit),
+            Token::ReadyFd(unit) => self.on_ready_fd(unit),
+            Token::Output(unit) => self.on_output(unit),
+            Token::MainPid(unit) => self.on_main_pid(unit),
+            Token::Probe(unit, slot) => self.on_probe(unit, slot, ready),
+            Token::Spawn(pid) => self.on_spawn(pid),
+        }
+    }
+
+    /// Hands an event to the machine, after the values that it may be about.
+    fn push(&mut self, event: Event) {
+        if let Event::Spawned(unit, _) | Event::Held(unit, ..) = event {
+            // A value must be known before its unit is, or users start with the old one.
+            self.read_exports(unit);
+        }
+        self.inbox.push_back(event);
+    }
+
+    /// Lets the machine step through all events, and does what it answers.
+    fn pump(&mut self) {
+        if self.machine.next_deadline().is_some_and(|at| at <= self.now) {
+            self.inbox.push_back(Event::Timer);
+        }
+        while let Some(event) = self.inbox.pop_front() {
+            for action in self.machine.step(event, self.now) {
+                self.perform(action);
+            }
+            if self.inbox.is_empty() {
+                self.follow_phases();
+            }
+        }
+    }
+
+    /// Probes, watches and conditions are what the phases ask for, whatever led to them.
+    fn follow_phases(&mut self) {
+        self.look_at_conditions();
+        self.look_at_probes();
+    }
+
+    fn next_deadline(&self) -> Option<Tick> {
+        let silent = self.children.oldest_pending();
+        [
+            self.machine.next_deadline(),
+            silent.map(|since| since.after(starting::EXEC_PATIENCE_MS)),
+            self.conditions.next_deadline(),
+            self.probes_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    fn pass_deadlines(&mut self) {
+        self.abandon_the_silent();
+        self.pass_probe_deadlines();
+    }
+
+    /// What the machine knows of all units.
+    fn specs(&self) -> Vec<Spec> {
+        self.machine.units().map(|(_, spec, _)| spec.clone()).collect()
+    }
+}

@@ -1,0 +1,194 @@
+//! From a command line to a running supervisor, and from its end to an exit code.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::activation::Activation;
+use super::conditions::Conditions;
+use super::live::Live;
+use super::token::Token;
+use super::watching::Watching;
+use super::{Options, Shell, journal, load};
+use crate::config::plan::Plan;
+use crate::machine::{Event, Machine, UnitId};
+use crate::sys::cgroup::Cgroups;
+use crate::sys::poll::{Interest, Poll};
+use crate::sys::signals::Signals;
+use crate::sys::{child, clock, files, socket, user};
+use crate::wire::ctl::SOCKET_NAME;
+
+/// The group whose members may talk to the supervisor.
+const CONTROL_GROUP: &str = "pisup";
+
+/// Runs the supervisor in the foreground; the answer is its exit code.
+#[must_use]
+pub fn supervise(options: &Options) -> u8 {
+    journal::install();
+    let code = match start(options) {
+        Ok((mut shell, _lock)) => {
+            let code = shell.live();
+            shell.say_goodbye();
+            code
+        }
+        Err(faults) => {
+            for fault in faults {
+                log::error!("{fault}");
+            }
+            1
+        }
+    };
+    journal::flush_at_end();
+    code
+}
+
+/// Everything that can go wrong before the first unit starts.
+fn start(options: &Options) -> Result<(Shell, std::os::fd::OwnedFd), Vec<String>> {
+    let plan = load(&options.config)?;
+    let one = |fault: String| vec![fault];
+    for directory in [&options.run, &options.run.join("notify"), &options.state] {
+        files::make_dir(directory).map_err(|fault| one(fault.to_string()))?;
+    }
+    let lock = files::lock(&options.run.join("lock")).map_err(|fault| one(fault.to_string()))?;
+    let shell = Shell::new(options.clone(), plan).map_err(one)?;
+    Ok((shell, lock))
+}
+
+impl Shell {
+    fn new(options: Options, plan: Plan) -> Result<Self, String> {
+        let text = |fault: crate::sys::Fault| fault.to_string();
+        let mut warnings = Vec::new();
+        let poll = Poll::new().map_err(text)?;
+        let signals = Signals::install().map_err(|error| error.to_string())?;
+        let gid = user::group_id(CONTROL_GROUP).ok();
+        let control = socket::listen_ctl(&options.run.join(SOCKET_NAME), gid).map_err(text)?;
+        if child::become_subreaper().is_err() {
+            warnings
+                .push("orphans are not left to the supervisor (no PR_SET_CHILD_SUBREAPER)".into());
+        }
+        let (cgroups, notes) = Cgroups::discover(&options.run, &[]);
+        warnings.extend(notes);
+        let now = clock::boottime();
+        let specs: Vec<_> = plan.units.iter().map(|unit| unit.spec.clone()).collect();
+        let boot_id = clock::boot_id().unwrap_or_default();
+        let machine = Machine::new(specs, now.0);
+        let conditions = Conditions::new(Token::Network.to_number());
+        let watching = Watching::new().map_err(text)?;
+        let own_program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+        let mut shell = Self {
+            lives: plan.units.iter().map(|_| Live::new(now)).collect(),
+            children: super::Children::default(),
+            inbox: std::collections::VecDeque::new(),
+            clients: std::collections::BTreeMap::new(),
+            next_client: 0,
+            activation: Activation::default(),
+            started: now,
+            changes: 0,
+            touched: std::collections::BTreeSet::new(),
+            has_more_dead: false,
+            refused: None,
+            halted: None,
+            options,
+            plan,
+            machine,
+            poll,
+            signals,
+            control,
+            cgroups,
+            conditions,
+            watching,
+            own_program,
+            boot_id,
+            warnings,
+            now,
+        };
+        shell.listen()?;
+        Ok(shell)
+    }
+
+    fn listen(&mut self) -> Result<(), String> {
+        let text = |fault: crate::sys::Fault| fault.to_string();
+        let signals = Token::Signals.to_number();
+        self.poll.add(self.signals.as_fd(), signals, Interest::Read).map_err(text)?;
+        let watch = Token::Watch.to_number();
+        self.poll.add(self.watching.as_fd(), watch, Interest::Read).map_err(text)?;
+        let control = Token::Control.to_number();
+        self.poll.add(self.control.as_fd(), control, Interest::Read).map_err(text)?;
+        for index in 0..self.plan.units.len() {
+            if let Ok(index) = u16::try_from(index) {
+                self.settle_in(UnitId(index));
+            }
+        }
+        Ok(())
+    }
+
+    /// What a unit has before its first start: sockets, watches, and values of the last boot.
+    pub(super) fn settle_in(&mut self, unit: UnitId) {
+        let Some(plan) = self.plan.units.get(unit.index()) else {
+            return;
+        };
+        if let Err(why) = self.activation.open(unit, &plan.sockets) {
+            self.note(unit, why);
+        }
+        self.watch_exports(unit);
+    }
+
+    /// From the first start to the end of the last unit.
+    fn live(&mut self) -> u8 {
+        for note in self.plan.notes.iter().chain(&self.warnings) {
+            log::warn!("{note}");
+        }
+        log::info!("supervising {} units of {}", self.plan.units.len(), config_name(&self.options));
+        self.inbox.push_back(Event::Boot);
+        self.pump();
+        if let Err(fault) = self.run() {
+            log::error!("{fault}");
+            return 1;
+        }
+        let undead = self.halted.take().unwrap_or_default();
+        for unit in &undead {
+            log::error!(
+                "{} will not die: it was killed and is still there",
+                self.machine.name(*unit)
+            );
+        }
+        0
+    }
+
+    /// What the outside world asks of the supervisor itself.
+    pub(super) fn on_signals(&mut self) {
+        let arrived = self.signals.take();
+        if arrived.term || arrived.int {
+            self.shut_down();
+        }
+        if arrived.hup {
+            self.reload_by_signal();
+        }
+        self.on_child();
+    }
+
+    /// The last words to those who wait, and the end of what only a living supervisor has.
+    fn say_goodbye(&mut self) {
+        let ids: Vec<u32> = self.clients.keys().copied().collect();
+        for id in ids {
+            if let Some(client) = self.clients.get(&id)
+                && matches!(client.asking, super::client::Asking::Job(_))
+            {
+                self.done(id, crate::wire::ctl::code::DONE, "everything is down".to_owned());
+                self.flush_client(id);
+            }
+        }
+        self.remove_control();
+        self.activation.close();
+        for live in &mut self.lives {
+            if let Some(group) = live.group.take() {
+                let _ = group.remove();
+            }
+        }
+        self.cgroups.remove();
+        log::info!("all units are down");
+    }
+}
+
+fn config_name(options: &Options) -> std::path::Display<'_> {
+    Path::display(&options.config)
+}

@@ -1,0 +1,184 @@
+//! One connection to the control socket: bytes in, bytes out, and what it is waiting for.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use crate::machine::{Tick, UnitId};
+use crate::sys::poll::Interest;
+use crate::sys::stream::{self, Got};
+use crate::wire::ctl::{FrameBuffer, REQUEST_BYTES_MAX, Reply};
+
+/// Bytes read at one go; the rest is told again by epoll.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Bytes that may wait for a client before a follower is given no more: it reads, or it waits.
+const CROWDED_BYTES: usize = 64 * 1024;
+
+/// Bytes that may wait for a client at all: the status of 256 units, four times over.
+const OUT_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// What a connection is waiting for.
+#[derive(Debug)]
+pub enum Asking {
+    /// Its next request.
+    Nothing,
+    /// The end of a job.
+    Job(Job),
+    /// Lines and events, as they come.
+    Follow(Follow),
+}
+
+/// What a job is to reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// Up.
+    Up {
+        /// Starts that do not count; `None` if any start will do.
+        starts: Option<u64>,
+        /// Failures that do not count.
+        failures: u64,
+    },
+    /// Down.
+    Down,
+    /// So many reloads have ended, and one more.
+    Reloaded(u64),
+}
+
+/// A command whose end a client waits for.
+#[derive(Debug)]
+pub struct Job {
+    /// What is still to be reached.
+    pub goals: Vec<(UnitId, Goal)>,
+    /// How units got on that have reached it, or never will.
+    pub ended: Vec<String>,
+    /// Whether one of them never will.
+    pub has_failed: bool,
+    /// The units whose changes are told meanwhile, with the last sentence.
+    pub scope: Vec<(UnitId, String)>,
+}
+
+/// A view that goes on.
+#[derive(Debug)]
+pub struct Follow {
+    /// Lines of output, or changes of state.
+    pub what: Followed,
+    /// Whether it ends when there is no more.
+    pub goes_on: bool,
+}
+
+/// What is followed.
+#[derive(Debug)]
+pub enum Followed {
+    /// The next line of each unit.
+    Logs(Vec<(UnitId, u64)>),
+    /// Changes with a greater number, of these units (all, if there are none).
+    Events(u64, BTreeSet<UnitId>),
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct Client {
+    socket: OwnedFd,
+    input: FrameBuffer,
+    out: Vec<u8>,
+    /// What it waits for.
+    pub asking: Asking,
+    /// When it last said something.
+    pub heard: Tick,
+    /// It will not be heard any more, and is closed when all is said.
+    pub is_leaving: bool,
+}
+
+/// What came of reading or writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// The connection stands.
+    Up,
+    /// It does not.
+    Down,
+}
+
+impl Client {
+    /// A connection that was just taken.
+    #[must_use]
+    pub fn new(socket: OwnedFd, now: Tick) -> Self {
+        Self {
+            socket,
+            input: FrameBuffer::new(REQUEST_BYTES_MAX),
+            out: Vec::new(),
+            asking: Asking::Nothing,
+            heard: now,
+            is_leaving: false,
+        }
+    }
+
+    /// Takes some of what it said.
+    pub fn read(&mut self, now: Tick) -> Link {
+        let mut bytes = [0; READ_BYTES];
+        match stream::read(&self.socket, &mut bytes) {
+            Ok(Got::End) => self.is_leaving = true,
+            Ok(Got::Bytes(count)) => {
+                self.heard = now;
+                self.input.feed(bytes.get(..count).unwrap_or_default());
+            }
+            Ok(Got::Later) => {}
+            Err(_) => return Link::Down,
+        }
+        Link::Up
+    }
+
+    /// The next request, if it is done with the last one.
+    pub fn next_line(&mut self) -> Option<Result<Vec<u8>, crate::wire::ctl::TooLong>> {
+        match self.asking {
+            Asking::Nothing => self.input.next_line(),
+            Asking::Job(_) | Asking::Follow(_) => None,
+        }
+    }
+
+    /// Says something, as soon as it listens.
+    pub fn say(&mut self, reply: &Reply) -> Link {
+        let line = reply.to_line();
+        if self.out.len() + line.len() > OUT_BYTES_MAX {
+            return Link::Down;
+        }
+        self.out.extend_from_slice(line.as_bytes());
+        Link::Up
+    }
+
+    /// Whether so much waits for it that a follower can wait too.
+    #[must_use]
+    pub const fn is_crowded(&self) -> bool {
+        self.out.len() >= CROWDED_BYTES
+    }
+
+    /// Writes what it takes.
+    pub fn write(&mut self) -> Link {
+        while !self.out.is_empty() {
+            match stream::send(&self.socket, &self.out) {
+                Ok(0) => return Link::Up,
+                Ok(count) => drop(self.out.drain(..count)),
+                Err(_) => return Link::Down,
+            }
+        }
+        let is_done = matches!(self.asking, Asking::Nothing) && self.is_leaving;
+        if is_done { Link::Down } else { Link::Up }
+    }
+
+    /// What epoll has to tell of it.
+    #[must_use]
+    pub const fn interest(&self) -> Interest {
+        let hears = matches!(self.asking, Asking::Nothing) && !self.is_leaving;
+        match (hears, self.out.is_empty()) {
+            (true, true) => Interest::Read,
+            (true, false) => Interest::ReadWrite,
+            (false, true) => Interest::Nothing,
+            (false, false) => Interest::Write,
+        }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

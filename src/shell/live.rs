@@ -1,0 +1,132 @@
+//! What the shell keeps of each unit: its history, its output, and the body of its present run.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use super::capture::Capture;
+use super::history::History;
+use super::probing::Probing;
+use crate::machine::{Exit, Run, Tick};
+use crate::sys::cgroup::Group;
+use crate::sys::notify_socket::NotifySocket;
+
+/// Notes kept for `status`: enough for a prepare step each and a few warnings.
+const NOTES_MAX: usize = 8;
+
+/// What is kept of a unit as long as the supervisor knows it.
+#[derive(Debug)]
+pub struct Live {
+    /// Its last changes.
+    pub history: History,
+    /// When its state changed last.
+    pub since: Tick,
+    /// Why.
+    pub cause: String,
+    /// Starts of its process.
+    pub starts: u64,
+    /// Failures ever.
+    pub failures: u64,
+    /// The last one.
+    pub failure: String,
+    /// How its last process ended.
+    pub exit: Option<Exit>,
+    /// What is worth knowing and is no state.
+    pub notes: VecDeque<String>,
+    /// Its output.
+    pub capture: Option<Capture>,
+    /// Where its processes are kept together.
+    pub group: Option<Group>,
+    /// Reloads that have ended, and how the last one did.
+    pub reloads: (u64, Result<(), String>),
+    /// Datagrams from strangers on its notify socket.
+    pub strangers: u64,
+    /// Its present run.
+    pub body: Option<Body>,
+}
+
+/// What belongs to one run, and goes with it.
+#[derive(Debug)]
+pub struct Body {
+    /// The run.
+    pub run: Run,
+    /// The process that was started.
+    pub main: Option<u32>,
+    /// A prepare step that runs now.
+    pub step: Option<u32>,
+    /// The process that said MAINPID, or was said to be it, and a descriptor that tells its end.
+    pub named: Option<(u32, OwnedFd)>,
+    /// The first process of the container that the main process owns.
+    pub container: Option<u32>,
+    /// What the service says of itself.
+    pub status_text: Option<String>,
+    /// Where it says so.
+    pub notify: Option<NotifySocket>,
+    /// Where a newline says that it is ready.
+    pub ready_fd: Option<OwnedFd>,
+    /// The questions it is asked.
+    pub probing: Probing,
+    /// What it left behind is being killed.
+    pub is_sweeping: bool,
+}
+
+impl Live {
+    /// A unit that nothing has happened to yet.
+    #[must_use]
+    pub fn new(now: Tick) -> Self {
+        Self {
+            history: History::default(),
+            since: now,
+            cause: "not started yet".to_owned(),
+            starts: 0,
+            failures: 0,
+            failure: String::new(),
+            exit: None,
+            notes: VecDeque::new(),
+            capture: None,
+            group: None,
+            reloads: (0, Ok(())),
+            strangers: 0,
+            body: None,
+        }
+    }
+
+    /// Keeps a note, once.
+    pub fn note(&mut self, text: String) {
+        self.notes.retain(|note| *note != text);
+        if self.notes.len() >= NOTES_MAX {
+            self.notes.pop_front();
+        }
+        self.notes.push_back(text);
+    }
+
+    /// The body, if this is its run.
+    pub fn body_of(&mut self, run: Run) -> Option<&mut Body> {
+        self.body.as_mut().filter(|body| body.run == run)
+    }
+
+    /// The service's own main process.
+    #[must_use]
+    pub fn main(&self) -> Option<u32> {
+        let body = self.body.as_ref()?;
+        body.named.as_ref().map(|(pid, _)| *pid).or(body.main)
+    }
+}
+
+impl Body {
+    /// A run of which nothing is there yet.
+    #[must_use]
+    pub fn new(run: Run) -> Self {
+        Self {
+            run,
+            main: None,
+            step: None,
+            named: None,
+            container: None,
+            status_text: None,
+            notify: None,
+            ready_fd: None,
+            probing: Probing::default(),
+            is_sweeping: false,
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What services say on their notify sockets, and who is believed.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::Shell;
+use super::launch::Values;
+use super::token::Token;
+use crate::machine::spec::Gate;
+use crate::machine::{Event, Exit, Run, UnitId};
+use crate::sys::child;
+use crate::sys::notify_socket::Datagram;
+use crate::sys::poll::Interest;
+use crate::wire::notify::{Message, parse};
+
+/// Datagrams of one unit in one turn; the rest is told again.
+const DATAGRAMS_MAX: usize = 64;
+
+impl Shell {
+    /// Takes what a service has said.
+    pub(super) fn on_notify(&mut self, unit: UnitId) {
+        for _ in 0..DATAGRAMS_MAX {
+            let Some(body) = self.lives.get(unit.index()).and_then(|live| live.body.as_ref())
+            else {
+                return;
+            };
+            let run = body.run;
+            let Some(Ok(Some(datagram))) = body.notify.as_ref().map(|socket| socket.receive())
+            else {
+                return;
+            };
+            match datagram.pid {
+                Some(pid) if self.is_of(unit, pid) => self.heed(unit, run, pid, &datagram),
+                _ => self.stranger(unit, datagram.pid),
+            }
+        }
+    }
+
+    /// Whether a process belongs to a unit.
+    fn is_of(&self, unit: UnitId, pid: u32) -> bool {
+        let Some(live) = self.lives.get(unit.index()) else {
+            return false;
+        };
+        let main = live.body.as_ref().and_then(|body| body.main);
+        if Some(pid) == main || Some(pid) == live.main() {
+            return true;
+        }
+        match &live.group {
+            Some(group) if group.is_tracked() => group.contains(pid),
+            // Its children are in its session, unless they left it.
+            _ => main.is_some() && child::stat(pid).map(|stat| stat.session) == main,
+        }
+    }
+
+    fn stranger(&mut self, unit: UnitId, pid: Option<u32>) {
+        if let Some(live) = self.lives.get_mut(unit.index()) {
+            live.strangers += 1;
+            let who =
+                pid.map_or_else(|| "an unknown process".to_owned(), |pid| format!("pid {pid}"));
+            let count = live.strangers;
+            live.notes.retain(|note| !note.contains("notify messages from strangers"));
+            live.note(format!(
+                "{count} notify messages from strangers ignored, the last from {who}"
+            ));
+        }
+    }
+
+    fn heed(&mut self, unit: UnitId, run: Run, pid: u32, datagram: &Datagram) {
+        let asks = self.plan.units.get(unit.index()).is_some_and(|plan| plan.ready.notify);
+        let live = self.lives.get(unit.index());
+        let is_main = live.is_some_and(|live| {
+            live.main() == Some(pid) || live.body.as_ref().and_then(|body| body.main) == Some(pid)
+        });
+        for message in parse(&datagram.bytes) {
+            match message {
+                Message::Ready => {
+                    self.set_status(unit, run, None);
+                    if asks {
+                        self.push(Event::Held(unit, run, Gate::Notify));
+                    }
+                }
+                Message::Reloading => self.set_status(unit, run, Some("reloading".to_owned())),
+                Message::Stopping => {
+                    self.set_status(unit, run, Some("stopping by itself".to_owned()))
+                }
+                Message::Status(text) => self.set_status(unit, run, Some(text)),
+                Message::MainPid(named) if is_main => self.name_main(unit, run, named),
+                Message::ContainerPid(container) if is_main => {
+                    if let Some(body) =
+                        self.lives.get_mut(unit.index()).and_then(|l| l.body_of(run))
+                    {
+                        body.container = Some(container);
+                    }
+                }
+                Message::TakenOver if is_main => self.take_over_file(unit, run),
+                Message::MainPid(_) | Message::ContainerPid(_) | Message::TakenOver => {
+                    self.stranger(unit, Some(pid))
+                }
+                Message::Watchdog => self.push(Event::Alive(unit, run)),
+                Message::WatchdogTrigger => {
+                    let why = "it said so itself (WATCHDOG=trigger)".to_owned();
+                    self.push(Event::Unhealthy(unit, run, why));
+                }
+                Message::ExtendTimeoutMs(ms) => self.push(Event::Extend(unit, run, ms)),
+                Message::WatchdogUsec(_) | Message::Barrier => {}
+            }
+        }
+    }
+
+    fn set_status(&mut self, unit: UnitId, run: Run, text: Option<String>) {
+        if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
+            body.status_text = text.filter(|text| !text.is_empty());
+        }
+    }
+
+    /// The service is older than its run: the file that it wrote when it became ready counts.
+    fn take_over_file(&mut self, unit: UnitId, run: Run) {
+        let plan = self.plan.units.get(unit.index());
+        let Some(file) = plan.and_then(|plan| plan.ready.file.as_ref()) else {
+            return;
+        };
+        let path = Values::of(&self.machine, unit).fill(file);
+        if path.is_ok_and(|path| Path::new(&path).exists()) {
+            self.push(Event::Held(unit, run, Gate::File));
+        }
+    }
+
+    /// From now on this process is the service, and its end is the service's end.
+    fn name_main(&mut self, unit: UnitId, run: Run, named: u32) {
+        let is_own = self.is_of(unit, named) && child::stat(named).is_some_and(|s| !s.is_zombie());
+        let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) else {
+            return;
+        };
+        if let Some((_, old)) = body.named.take() {
+            self.poll.remove(old.as_fd());
+        }
+        if body.main == Some(named) {
+            return;
+        }
+        let pidfd = if is_own { child::pidfd(named) } else { None };
+        let Some(pidfd) = pidfd else {
+            self.note(unit, format!("MAINPID={named} ignored: not a process of this unit"));
+            return;
+        };
+        match self.poll.add(pidfd.as_fd(), Token::MainPid(unit).to_number(), Interest::Read) {
+            Ok(()) => body.named = Some((named, pidfd)),
+            Err(fault) => log::warn!("{fault}"),
+        }
+    }
+
+    /// A process that a service named as its main one has ended.
+    pub(super) fn on_main_pid(&mut self, unit: UnitId) {
+        // If it was left to us, reaping tells how it ended.
+        self.on_child();
+        let body = self.lives.get(unit.index()).and_then(|live| live.body.as_ref());
+        if let Some(body) = body.filter(|body| body.named.is_some()) {
+            let run = body.run;
+            self.named_died(unit, run, Exit::Unknown);
+        }
+    }
+}

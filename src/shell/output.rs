@@ -1,0 +1,171 @@
+//! What a unit writes: kept in its ring, and looked through for the line that says it is ready.
+
+use std::os::fd::AsFd;
+
+use super::Shell;
+use super::capture::Capture;
+use super::live::{Body, Live};
+use super::token::Token;
+use super::watching::Purpose;
+use crate::machine::spec::Gate;
+use crate::machine::{Event, UnitId};
+use crate::sys::files;
+use crate::sys::poll::Interest;
+use crate::sys::stream::{self, Got};
+
+impl Shell {
+    /// The pipe and the ring of a unit, made at its first start and kept.
+    pub(super) fn open_capture(&mut self, unit: UnitId) {
+        let Some((live, plan)) =
+            self.lives.get_mut(unit.index()).zip(self.plan.units.get(unit.index()))
+        else {
+            return;
+        };
+        if live.capture.is_some() {
+            return;
+        }
+        let opened = Capture::new(&plan.log).and_then(|capture| {
+            self.poll.add(capture.as_fd(), Token::Output(unit).to_number(), Interest::Read)?;
+            Ok(capture)
+        });
+        match opened {
+            Ok(capture) => live.capture = Some(capture),
+            Err(fault) => self.note(unit, format!("its output is lost: {fault}")),
+        }
+    }
+
+    /// Takes over changed limits of a unit's output.
+    pub(super) fn reconfigure_output(&mut self, unit: UnitId) {
+        let live = self.lives.get_mut(unit.index());
+        if let Some((live, plan)) = live.zip(self.plan.units.get(unit.index()))
+            && let Some(capture) = &mut live.capture
+        {
+            capture.configure(&plan.log);
+        }
+    }
+
+    /// A unit has written something.
+    pub(super) fn on_output(&mut self, unit: UnitId) {
+        let now = self.now;
+        self.capture(unit, |capture, on_line| capture.drain(now, on_line));
+    }
+
+    /// A run has ended: a line that it did not end is a line now.
+    pub(super) fn end_output(&mut self, unit: UnitId) {
+        self.on_output(unit);
+        let now = self.now;
+        self.capture(unit, |capture, on_line| capture.end_line(now, on_line));
+    }
+
+    fn capture(
+        &mut self,
+        unit: UnitId,
+        take: impl FnOnce(&mut Capture, &mut dyn FnMut(&str)) -> Option<String>,
+    ) {
+        let live = self.lives.get_mut(unit.index());
+        let Some((live, plan)) = live.zip(self.plan.units.get(unit.index())) else {
+            return;
+        };
+        let Some(capture) = &mut live.capture else {
+            return;
+        };
+        let mut is_found = false;
+        let mut on_line = |line: &str| {
+            is_found |= plan.ready.log.as_ref().is_some_and(|text| line.contains(text.as_str()));
+        };
+        let news = take(capture, &mut on_line);
+        let run = live.body.as_ref().filter(|body| body.main.is_some()).map(|body| body.run);
+        if let (true, Some(run)) = (is_found, run) {
+            self.push(Event::Held(unit, run, Gate::Log));
+        }
+        if let Some(news) = news {
+            self.note(unit, news);
+        }
+    }
+
+    /// A unit has written to its readiness descriptor.
+    pub(super) fn on_ready_fd(&mut self, unit: UnitId) {
+        let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body.as_mut())
+        else {
+            return;
+        };
+        let Some(fd) = &body.ready_fd else {
+            return;
+        };
+        let mut bytes = [0; 256];
+        let run = body.run;
+        match stream::read(fd, &mut bytes) {
+            Ok(Got::Bytes(count)) => {
+                if bytes.get(..count).is_some_and(|bytes| bytes.contains(&b'\n')) {
+                    self.push(Event::Held(unit, run, Gate::Fd));
+                }
+            }
+            Ok(Got::Later) => {}
+            Ok(Got::End) | Err(_) => {
+                if let Some(fd) = body.ready_fd.take() {
+                    self.poll.remove(fd.as_fd());
+                }
+            }
+        }
+    }
+
+    /// Lets go of all that belonged to a run.
+    pub(super) fn forget(&mut self, unit: UnitId, body: &mut Body) {
+        if let Some(socket) = body.notify.take() {
+            self.poll.remove(socket.as_fd());
+        }
+        if let Some(fd) = body.ready_fd.take() {
+            self.poll.remove(fd.as_fd());
+        }
+        if let Some((_, fd)) = body.named.take() {
+            self.poll.remove(fd.as_fd());
+        }
+        self.watching.remove(Purpose::Ready(unit));
+        self.stop_probing(std::mem::take(&mut body.probing));
+    }
+
+    /// Lets go of a unit that is known no more.
+    pub(super) fn bury(&mut self, live: &mut Live) {
+        if let Some(capture) = live.capture.take() {
+            self.poll.remove(capture.as_fd());
+        }
+        if let Some(group) = live.group.take() {
+            let _ = group.remove();
+        }
+    }
+
+    /// What epoll calls a unit's descriptors has to follow its new id.
+    pub(super) fn rewatch(&mut self, unit: UnitId) {
+        let Some(live) = self.lives.get_mut(unit.index()) else {
+            return;
+        };
+        let poll = &self.poll;
+        let rename = |fd: std::os::fd::BorrowedFd<'_>, token: Token| {
+            let _ = poll.modify(fd, token.to_number(), Interest::Read);
+        };
+        if let Some(capture) = &live.capture {
+            rename(capture.as_fd(), Token::Output(unit));
+        }
+        let Some(body) = &mut live.body else {
+            return;
+        };
+        if let Some(socket) = &body.notify {
+            rename(socket.as_fd(), Token::Notify(unit));
+        }
+        if let Some(fd) = &body.ready_fd {
+            rename(fd.as_fd(), Token::ReadyFd(unit));
+        }
+        if let Some((_, fd)) = &body.named {
+            rename(fd.as_fd(), Token::MainPid(unit));
+        }
+        // Its questions are asked anew, under its new name.
+        let probing = std::mem::take(&mut body.probing);
+        self.stop_probing(probing);
+        let _ = self.watch_ready_file(unit);
+    }
+
+    /// Removes the socket of a control that has ended; nobody answers there any more.
+    pub(super) fn remove_control(&self) {
+        let _ = files::remove(&self.options.run.join(crate::wire::ctl::SOCKET_NAME));
+    }
+}

@@ -1,0 +1,325 @@
+//! Actions to deeds: what the machine asks for is done here, and its result becomes an event.
+
+use std::os::fd::AsFd;
+
+use super::Shell;
+use super::children::{Child, Part};
+use super::history::Entry;
+use super::launch::{Launch, Values};
+use super::live::Body;
+use super::token::Token;
+use crate::config::plan::{Job, KillScope, Unit};
+use crate::machine::{Action, Cause, Event, Run, State, UnitId};
+use crate::sys::poll::Interest;
+use crate::sys::spawn::{self, Request};
+use crate::sys::{child, clock};
+
+impl Shell {
+    /// Does one thing. What comes of it at once is in the inbox after that.
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::Look(unit) => self.look_for(unit),
+            Action::Prepare(unit, run, step) => {
+                if let Err(why) = self.prepare(unit, run, step) {
+                    self.inbox.push_back(Event::Prepared(unit, run, step, Err(why)));
+                }
+            }
+            Action::Spawn(unit, run) => {
+                if let Err(why) = self.start_main(unit, run) {
+                    self.inbox.push_back(Event::SpawnFailed(unit, run, why));
+                }
+            }
+            Action::Terminate(unit, run) => self.terminate(unit, run),
+            Action::Kill(unit, run) => self.kill(unit, run),
+            Action::Sweep(unit, run) => self.sweep(unit, run),
+            Action::Release(unit, run) => self.release(unit, run),
+            Action::Changed { unit, from, to, cause } => self.changed(unit, from, to, &cause),
+            Action::Note(unit, cause) => {
+                let state = self.machine.unit(unit).map_or(State::Down, |state| state.state());
+                let sentence = self.sentence(&cause);
+                self.remember(unit, state, state, &sentence);
+                self.note(unit, sentence);
+            }
+            Action::Refused(unit, rivals) => self.refused = Some((unit, rivals)),
+            Action::Halt(undead) => self.halted = Some(undead),
+        }
+    }
+
+    /// A cause in words, with the names of units.
+    pub(super) fn sentence(&self, cause: &Cause) -> String {
+        cause.sentence(|unit| self.machine.name(unit))
+    }
+
+    /// Keeps a note on a unit, and writes it to the log.
+    pub(super) fn note(&mut self, unit: UnitId, text: String) {
+        log::warn!("{}: {text}", self.machine.name(unit));
+        if let Some(live) = self.lives.get_mut(unit.index()) {
+            live.note(text);
+        }
+    }
+
+    fn changed(&mut self, unit: UnitId, from: State, to: State, cause: &Cause) {
+        let Some(live) = self.lives.get_mut(unit.index()) else {
+            return;
+        };
+        let sentence = cause.sentence(|unit| self.machine.name(unit));
+        if cause.is_failure() {
+            live.failures += 1;
+            live.failure.clone_from(&sentence);
+        }
+        // How the process ended after it had failed is not why it failed.
+        let is_aftermath = matches!(to, State::Backoff | State::Failed) && !cause.is_failure();
+        let sentence = if is_aftermath { live.failure.clone() } else { sentence };
+        live.since = self.now;
+        live.cause.clone_from(&sentence);
+        log::info!("{}: {from} -> {to}: {sentence}", self.machine.name(unit));
+        self.remember(unit, from, to, &sentence);
+        let Some(live) = self.lives.get_mut(unit.index()) else {
+            return;
+        };
+        if to == State::Preparing || (to == State::Starting && from != State::Preparing) {
+            live.notes.clear();
+        }
+        self.touched.insert(unit);
+    }
+
+    fn remember(&mut self, unit: UnitId, from: State, to: State, cause: &str) {
+        self.changes += 1;
+        let cause = cause.to_owned();
+        let entry = Entry { number: self.changes, at: self.now, from, to, cause };
+        if let Some(live) = self.lives.get_mut(unit.index()) {
+            live.history.push(entry);
+        }
+    }
+
+    /// The body of a run, made when the run begins.
+    pub(super) fn embody(&mut self, unit: UnitId, run: Run) -> Result<(), String> {
+        self.open_group(unit);
+        self.open_capture(unit);
+        let live = self.lives.get_mut(unit.index()).ok_or("no such unit")?;
+        if live.body_of(run).is_none() {
+            live.body = Some(Body::new(run));
+        }
+        Ok(())
+    }
+
+    fn open_group(&mut self, unit: UnitId) {
+        let Some((live, plan)) =
+            self.lives.get_mut(unit.index()).zip(self.plan.units.get(unit.index()))
+        else {
+            return;
+        };
+        if live.group.is_some() {
+            return;
+        }
+        let (group, warnings) = self.cgroups.make(&plan.spec.name, &limits_of(plan));
+        live.group = Some(group);
+        for warning in warnings {
+            self.note(unit, warning);
+        }
+    }
+
+    fn prepare(&mut self, unit: UnitId, run: Run, number: u8) -> Result<(), String> {
+        self.embody(unit, run)?;
+        let plan = self.plan.units.get(unit.index()).ok_or("no such unit")?;
+        let step = plan.prepare.get(usize::from(number)).ok_or("no such step")?;
+        let part = Part::Step(number, step.ignores_failure);
+        let values = Values::of(&self.machine, unit);
+        let launch = Launch::step(plan, &step.step, values, &self.own_program)?;
+        let request = launch.request(None);
+        let pid = self.spawn(unit, run, part, request)?;
+        if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
+            body.step = Some(pid);
+        }
+        Ok(())
+    }
+
+    /// Forks a child of a unit, with its output going where the unit's output goes.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what could not be done.
+    pub(super) fn spawn(
+        &mut self,
+        unit: UnitId,
+        run: Run,
+        part: Part,
+        request: Request<'_>,
+    ) -> Result<u32, String> {
+        let live = self.lives.get(unit.index()).ok_or("no such unit")?;
+        let output = live.capture.as_ref().map(|capture| capture.write_end());
+        // What is written for the next boot is not the unit's, and does not end with it.
+        let cgroup = live.group.as_ref().filter(|_| part != Part::Keep);
+        let request = Request { stdout: output, stderr: output, cgroup, ..request };
+        let pending = spawn::begin(&request).map_err(|error| error.to_string())?;
+        let pid = pending.pid();
+        self.poll
+            .add(pending.as_fd(), Token::Spawn(pid).to_number(), Interest::Read)
+            .map_err(|fault| fault.to_string())?;
+        let pending = Some(pending);
+        let child = Child { unit, run, part, pending, pidfd: None, since: self.now };
+        self.children.add(pid, child);
+        Ok(pid)
+    }
+
+    /// Asks a run to end, in the way that its unit says.
+    fn terminate(&mut self, unit: UnitId, run: Run) {
+        let Some((live, plan)) =
+            self.lives.get_mut(unit.index()).zip(self.plan.units.get(unit.index()))
+        else {
+            return;
+        };
+        let main = live.main();
+        let Some(body) = live.body_of(run) else {
+            return;
+        };
+        if let Some(step) = body.step {
+            let _ = child::signal_group(step, TERM);
+            return;
+        }
+        if !plan.stop.exec.is_empty() && main.is_some() {
+            let exec = plan.stop.exec.clone();
+            if let Err(why) = self.run_beside(unit, run, Part::Stop, &exec) {
+                self.note(unit, format!("its stop command did not start: {why}"));
+                self.signal(unit, TERM);
+            }
+            return;
+        }
+        if matches!(plan.job, Job::Container(_)) {
+            // Its owner asks the engine to stop it, with the signal that the unit says.
+            self.signal_main(unit, TERM);
+            return;
+        }
+        let signal = u8::try_from(plan.stop.signal).unwrap_or(TERM);
+        self.signal(unit, signal);
+        // A stopped process would keep the signal for later.
+        self.signal(unit, CONT);
+    }
+
+    fn kill(&mut self, unit: UnitId, run: Run) {
+        if let Some(live) = self.lives.get_mut(unit.index())
+            && let Some(body) = live.body_of(run)
+            && let Some(step) = body.step
+        {
+            let _ = child::signal_group(step, child::KILL);
+            return;
+        }
+        self.signal(unit, child::KILL);
+    }
+
+    /// Sends a signal to all whom the unit's `kill` names.
+    pub(super) fn signal(&mut self, unit: UnitId, number: u8) {
+        let Some((live, plan)) =
+            self.lives.get(unit.index()).zip(self.plan.units.get(unit.index()))
+        else {
+            return;
+        };
+        let main = live.body.as_ref().and_then(|body| body.main);
+        match (plan.stop.kill, &live.group) {
+            (KillScope::Tree, Some(group)) if group.is_tracked() => {
+                if number != child::KILL {
+                    group.signal(number);
+                } else if let Err(why) = group.kill() {
+                    log::warn!("{}: {why}", plan.spec.name);
+                }
+            }
+            (KillScope::Main, _) => self.signal_main(unit, number),
+            (KillScope::Tree, _) => {
+                for pid in main.map(child::descendants).unwrap_or_default() {
+                    let _ = child::signal(None, pid, number);
+                }
+                let _ = main.map(|pid| child::signal_group(pid, number));
+            }
+            (KillScope::Group, _) => {
+                let _ = main.map(|pid| child::signal_group(pid, number));
+            }
+        }
+    }
+
+    /// Sends a signal to the unit's own main process and to nobody else.
+    pub(super) fn signal_main(&mut self, unit: UnitId, number: u8) {
+        let Some(body) = self.lives.get(unit.index()).and_then(|live| live.body.as_ref()) else {
+            return;
+        };
+        if let Some((pid, pidfd)) = &body.named {
+            let _ = child::signal(Some(pidfd), *pid, number);
+        } else if let Some(pid) = body.main {
+            let pidfd = self.children.get(pid).and_then(|child| child.pidfd.as_ref());
+            let _ = child::signal(pidfd, pid, number);
+        }
+    }
+
+    fn sweep(&mut self, unit: UnitId, run: Run) {
+        self.signal(unit, child::KILL);
+        if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
+            body.is_sweeping = true;
+        }
+        self.look_behind(unit);
+    }
+
+    /// Tells the machine when nothing is left of what is being swept.
+    pub(super) fn look_behind(&mut self, unit: UnitId) {
+        let Some(live) = self.lives.get_mut(unit.index()) else {
+            return;
+        };
+        let is_empty =
+            live.group.as_ref().is_none_or(|group| !group.is_tracked() || group.is_empty());
+        if let Some(body) = &mut live.body
+            && body.is_sweeping
+            && is_empty
+        {
+            body.is_sweeping = false;
+            self.inbox.push_back(Event::Swept(unit, body.run));
+        }
+    }
+
+    fn release(&mut self, unit: UnitId, run: Run) {
+        let Some(live) = self.lives.get_mut(unit.index()) else {
+            return;
+        };
+        if let Some(mut body) = live.body.take_if(|body| body.run == run) {
+            self.forget(unit, &mut body);
+        }
+    }
+
+    /// Runs a command beside the main one.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what could not be done.
+    pub(super) fn run_beside(
+        &mut self,
+        unit: UnitId,
+        run: Run,
+        part: Part,
+        exec: &[crate::config::plan::Text],
+    ) -> Result<u32, String> {
+        let plan = self.plan.units.get(unit.index()).ok_or("no such unit")?;
+        let main = self.lives.get(unit.index()).and_then(super::live::Live::main);
+        let launch = Launch::beside(plan, exec, main, Values::of(&self.machine, unit))?;
+        let request = launch.request(None);
+        self.spawn(unit, run, part, request)
+    }
+
+    /// The time of CLOCK_BOOTTIME, taken anew.
+    pub(super) fn look_at_clock(&mut self) {
+        self.now = clock::boottime();
+    }
+}
+
+/// SIGTERM.
+const TERM: u8 = 15;
+/// SIGCONT.
+const CONT: u8 = 18;
+
+fn limits_of(plan: &Unit) -> crate::sys::cgroup::Limits {
+    let spec = &plan.cgroup;
+    crate::sys::cgroup::Limits {
+        memory_max: spec.memory_max,
+        memory_high: spec.memory_high,
+        cpu_weight: spec.cpu_weight,
+        io_weight: spec.io_weight,
+        pids_max: spec.pids_max,
+        delegate_to: spec.delegate.then_some((0, 0)),
+    }
+}

@@ -1,0 +1,171 @@
+//! A new configuration: what is different, what that leads to, and the change itself.
+
+use super::Shell;
+use super::client::Goal;
+use super::live::Live;
+use super::load;
+use crate::config::{self, Change, plan::Plan};
+use crate::machine::{UnitId, Want};
+use crate::wire::ctl::{ChangeDoc, Reply, code};
+
+impl Shell {
+    pub(super) fn answer_reload_config(&mut self, id: u32, no_wait: bool, dry_run: bool) {
+        let plan = match load(&self.options.config) {
+            Ok(plan) => plan,
+            Err(faults) => {
+                let message = format!(
+                    "the configuration is refused, the one in force stays:\n{}",
+                    faults.join("\n")
+                );
+                return self.refuse(id, code::FAILED, message);
+            }
+        };
+        let changes = config::difference(&self.plan, &plan);
+        let restarted = to_restart(&plan, &changes);
+        let mut doc = self.plan_doc(&self.foresee(&plan, &restarted));
+        doc.changes = changes.iter().map(|(unit, change)| told(unit, change)).collect();
+        let has_changes = !doc.changes.is_empty();
+        self.reply(id, &Reply::Plan(doc));
+        if dry_run || !has_changes {
+            let message = if has_changes { "" } else { "nothing has changed" };
+            return self.done(id, code::DONE, message.to_owned());
+        }
+        let goals = self.take_over(plan, &restarted, &changes);
+        if no_wait {
+            return self.done(id, code::DONE, "the new configuration is in force".to_owned());
+        }
+        if goals.is_empty() {
+            let message = "the new configuration is in force; no unit had to move".to_owned();
+            return self.done(id, code::DONE, message);
+        }
+        let scope = goals.iter().map(|(unit, _)| *unit).collect();
+        self.wait_for(id, goals, scope);
+    }
+
+    /// SIGHUP: the same without anybody to tell.
+    pub(super) fn reload_by_signal(&mut self) {
+        match load(&self.options.config) {
+            Ok(plan) => {
+                let changes = config::difference(&self.plan, &plan);
+                let restarted = to_restart(&plan, &changes);
+                self.take_over(plan, &restarted, &changes);
+                log::info!("the configuration was read again: {} changes", changes.len());
+            }
+            Err(faults) => {
+                log::error!("the configuration is refused, the one in force stays");
+                for fault in faults {
+                    log::error!("{fault}");
+                }
+            }
+        }
+    }
+
+    /// What a new configuration would lead to.
+    fn foresee(&self, plan: &Plan, restarted: &[UnitId]) -> Vec<crate::machine::plan::Planned> {
+        let specs = plan.units.iter().map(|unit| unit.spec.clone()).collect();
+        self.machine.plan_reload(specs, restarted, self.now)
+    }
+
+    /// Puts a configuration in force; answers with what is to be reached by that.
+    fn take_over(
+        &mut self,
+        plan: Plan,
+        restarted: &[UnitId],
+        changes: &[(String, Change)],
+    ) -> Vec<(UnitId, Goal)> {
+        let specs = plan.units.iter().map(|unit| unit.spec.clone()).collect();
+        let (actions, origin) = self.machine.reload(specs, restarted, self.now);
+        let mut old_lives: Vec<Option<Live>> =
+            std::mem::take(&mut self.lives).into_iter().map(Some).collect();
+        let old_plan = std::mem::replace(&mut self.plan, plan);
+        let mut kept = vec![None; old_lives.len()];
+        for (index, before) in origin.iter().enumerate() {
+            let live = before.and_then(|id| old_lives.get_mut(id.index())).and_then(Option::take);
+            self.lives.push(live.unwrap_or_else(|| Live::new(self.now)));
+            if let (Some(id), Ok(new)) = (before, u16::try_from(index)) {
+                if let Some(slot) = kept.get_mut(id.index()) {
+                    *slot = Some(UnitId(new));
+                }
+                if index >= self.plan.units.len() {
+                    // It leaves by the rules that it lived by.
+                    self.plan.units.extend(old_plan.units.get(id.index()).cloned());
+                }
+            }
+        }
+        for mut live in old_lives.into_iter().flatten() {
+            self.bury(&mut live);
+        }
+        self.renumber(&kept);
+        for action in actions {
+            self.perform(action);
+        }
+        let goals = self.goals_of(restarted, changes);
+        self.pump();
+        goals
+    }
+
+    /// Everything that knew a unit by its old id learns the new one.
+    fn renumber(&mut self, kept: &[Option<UnitId>]) {
+        let new_id = |old: UnitId| kept.get(old.index()).copied().flatten();
+        for (_, child) in self.children.iter_mut() {
+            if let Some(new) = new_id(child.unit) {
+                child.unit = new;
+            }
+        }
+        self.activation.renumber(new_id);
+        self.watching.clear();
+        let waiting: Vec<UnitId> = self.conditions.units().collect();
+        for unit in &waiting {
+            self.conditions.remove(*unit, &self.poll);
+        }
+        for index in 0..self.lives.len() {
+            if let Ok(index) = u16::try_from(index) {
+                self.rewatch(UnitId(index));
+                self.reconfigure_output(UnitId(index));
+                self.settle_in(UnitId(index));
+            }
+        }
+        for unit in waiting.into_iter().filter_map(new_id) {
+            self.look_for(unit);
+        }
+        self.drop_followers();
+    }
+
+    fn goals_of(&self, restarted: &[UnitId], changes: &[(String, Change)]) -> Vec<(UnitId, Goal)> {
+        let goal = |unit: UnitId, is_new: bool| {
+            let live = self.lives.get(unit.index())?;
+            let starts = if is_new { None } else { Some(live.starts) };
+            Some((unit, Goal::Up { starts, failures: live.failures }))
+        };
+        let wanted =
+            |unit: &UnitId| self.machine.unit(*unit).is_some_and(|state| state.want == Want::On);
+        let mut goals: Vec<(UnitId, Goal)> =
+            restarted.iter().copied().filter(wanted).filter_map(|unit| goal(unit, false)).collect();
+        for (name, change) in changes {
+            let Some(unit) = self.machine.find(name) else {
+                continue;
+            };
+            match change {
+                Change::Added if wanted(&unit) => goals.extend(goal(unit, true)),
+                Change::Removed => goals.push((unit, Goal::Down)),
+                Change::Added | Change::Restart(_) | Change::Adopt(_) => {}
+            }
+        }
+        goals
+    }
+}
+
+fn to_restart(plan: &Plan, changes: &[(String, Change)]) -> Vec<UnitId> {
+    let restarts = changes.iter().filter(|(_, change)| matches!(change, Change::Restart(_)));
+    restarts.filter_map(|(name, _)| plan.find(name)).collect()
+}
+
+fn told(unit: &str, change: &Change) -> ChangeDoc {
+    let what = match change {
+        Change::Added => "added".to_owned(),
+        Change::Removed => "removed; it is stopped".to_owned(),
+        Change::Restart(keys) => format!("{} changed; it is restarted", keys.join(", ")),
+        Change::Adopt(keys) => format!("{} changed; taken over as it runs", keys.join(", ")),
+    };
+    ChangeDoc { unit: unit.to_owned(), what }
+}

@@ -1,0 +1,171 @@
+//! What goes on: lines of output and changes of state, told in order, as fast as a client reads.
+
+use std::collections::BTreeSet;
+
+use super::Shell;
+use super::client::{Asking, Follow, Followed};
+use crate::machine::UnitId;
+use crate::sys::clock::Wall;
+use crate::wire::ctl::{EventDoc, LogDoc, Reply, code};
+
+/// Lines told to one client in one turn.
+const LINES_MAX: usize = 256;
+
+impl Shell {
+    pub(super) fn answer_logs(&mut self, id: u32, names: &[String], n: Option<u32>, goes_on: bool) {
+        let units = match self.units_of(names) {
+            Ok(units) if units.is_empty() => {
+                self.machine.units().map(|(unit, _, _)| unit).collect()
+            }
+            Ok(units) => units,
+            Err(message) => return self.refuse(id, code::NO_SUCH_UNIT, message),
+        };
+        let cursors = self.log_cursors(&units, n);
+        self.advance_follow(id, Follow { what: Followed::Logs(cursors), goes_on });
+    }
+
+    /// Where each unit's lines begin, if only the last `n` of all are to be told.
+    fn log_cursors(&self, units: &[UnitId], n: Option<u32>) -> Vec<(UnitId, u64)> {
+        let captures = units
+            .iter()
+            .filter_map(|unit| Some((*unit, self.lives.get(unit.index())?.capture.as_ref()?)));
+        let captures: Vec<_> = captures.collect();
+        let Some(n) = n else {
+            return captures.iter().map(|(unit, _)| (*unit, 0)).collect();
+        };
+        let n = usize::try_from(n).unwrap_or(usize::MAX);
+        let mut stamps = Vec::new();
+        for (unit, capture) in &captures {
+            let tail = capture.ring().tail(n);
+            stamps.extend(tail.into_iter().map(|line| (line.at, *unit, line.seq)));
+        }
+        stamps.sort_unstable();
+        let told = stamps.split_off(stamps.len().saturating_sub(n));
+        let first = |unit: UnitId| told.iter().find(|(_, other, _)| *other == unit);
+        captures
+            .iter()
+            .map(|(unit, capture)| {
+                (*unit, first(*unit).map_or_else(|| capture.ring().next(), |(_, _, seq)| *seq))
+            })
+            .collect()
+    }
+
+    pub(super) fn answer_events(
+        &mut self,
+        id: u32,
+        names: &[String],
+        n: Option<u32>,
+        goes_on: bool,
+    ) {
+        let units: BTreeSet<UnitId> = match self.units_of(names) {
+            Ok(units) => units.into_iter().collect(),
+            Err(message) => return self.refuse(id, code::NO_SUCH_UNIT, message),
+        };
+        let after = n.map_or(0, |n| {
+            let mut numbers: Vec<u64> =
+                self.events_after(0, &units).map(|(_, e)| e.number).collect();
+            numbers.sort_unstable();
+            let skipped = numbers.len().saturating_sub(usize::try_from(n).unwrap_or(usize::MAX));
+            numbers.get(skipped).map_or(self.changes, |first| first.saturating_sub(1))
+        });
+        self.advance_follow(id, Follow { what: Followed::Events(after, units), goes_on });
+    }
+
+    fn events_after<'a>(
+        &'a self,
+        number: u64,
+        units: &'a BTreeSet<UnitId>,
+    ) -> impl Iterator<Item = (UnitId, &'a super::history::Entry)> {
+        let wanted = move |unit: &UnitId| units.is_empty() || units.contains(unit);
+        self.machine.units().map(|(unit, _, _)| unit).filter(wanted).flat_map(move |unit| {
+            let live = self.lives.get(unit.index());
+            live.into_iter()
+                .flat_map(move |live| live.history.after(number))
+                .map(move |e| (unit, e))
+        })
+    }
+
+    /// Tells a client what is new, as long as it reads.
+    pub(super) fn advance_follow(&mut self, id: u32, mut follow: Follow) {
+        let mut has_more = true;
+        while has_more && self.clients.get(&id).is_some_and(|client| !client.is_crowded()) {
+            let (replies, rest) = match &mut follow.what {
+                Followed::Logs(cursors) => self.next_lines(cursors),
+                Followed::Events(after, units) => self.next_events(after, units),
+            };
+            has_more = rest;
+            for reply in replies {
+                self.reply(id, &reply);
+            }
+            self.flush_client(id);
+        }
+        if !has_more && !follow.goes_on {
+            return self.done(id, code::DONE, String::new());
+        }
+        if let Some(client) = self.clients.get_mut(&id) {
+            client.asking = Asking::Follow(follow);
+        }
+    }
+
+    /// The next lines of all units, in order of time; whether there are more.
+    fn next_lines(&self, cursors: &mut [(UnitId, u64)]) -> (Vec<Reply>, bool) {
+        let wall = Wall::now();
+        let mut replies = Vec::new();
+        while replies.len() < LINES_MAX {
+            let lines = cursors.iter().enumerate().filter_map(|(index, (unit, cursor))| {
+                let capture = self.lives.get(unit.index())?.capture.as_ref()?;
+                let line = capture.ring().since(*cursor, 0).lines.into_iter().next()?;
+                Some((index, *unit, line))
+            });
+            let Some((index, unit, line)) = lines.min_by_key(|(_, _, line)| line.at) else {
+                return (replies, false);
+            };
+            replies.push(Reply::Log(LogDoc {
+                at_ms: line.at.0,
+                wall: wall.at(line.at, self.now).to_string(),
+                unit: self.machine.name(unit).to_owned(),
+                line: line.text,
+            }));
+            if let Some((_, cursor)) = cursors.get_mut(index) {
+                *cursor = line.seq + 1;
+            }
+        }
+        (replies, true)
+    }
+
+    fn next_events(&self, after: &mut u64, units: &BTreeSet<UnitId>) -> (Vec<Reply>, bool) {
+        let wall = Wall::now();
+        let mut entries: Vec<_> = self.events_after(*after, units).collect();
+        entries.sort_unstable_by_key(|(_, entry)| entry.number);
+        let has_more = entries.len() > LINES_MAX;
+        entries.truncate(LINES_MAX);
+        if let Some((_, last)) = entries.last() {
+            *after = last.number;
+        }
+        let told = entries.into_iter().map(|(unit, entry)| {
+            Reply::Event(EventDoc {
+                at_ms: entry.at.0,
+                wall: wall.at(entry.at, self.now).to_string(),
+                unit: self.machine.name(unit).to_owned(),
+                from: entry.from.word().to_owned(),
+                to: entry.to.word().to_owned(),
+                cause: entry.cause.clone(),
+            })
+        });
+        (told.collect(), has_more)
+    }
+
+    /// Views name units by ids that mean others now; their clients ask again.
+    pub(super) fn drop_followers(&mut self) {
+        let is_view = |asking: &Asking| !matches!(asking, Asking::Nothing);
+        let ids: Vec<u32> =
+            self.clients.iter().filter(|(_, c)| is_view(&c.asking)).map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(client) = self.clients.get_mut(&id) {
+                client.asking = Asking::Nothing;
+            }
+            let message = "the configuration was read again meanwhile; ask again".to_owned();
+            self.refuse(id, code::FAILED, message);
+        }
+    }
+}
