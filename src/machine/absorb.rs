@@ -171,22 +171,15 @@ impl Machine {
     }
 
     fn spawned(&mut self, unit: UnitId, run: Run, now: Tick) {
-        let Some((spec, state)) = self.both(unit) else {
+        let Some(state) = self.unit_mut(unit) else {
             return;
         };
-        let patience = spec.stop.timeout_ms;
         match &mut state.phase {
             Phase::Starting { run: own, alive, .. } if *own == run && !*alive => {
                 *alive = true;
                 self.look_at_gates(unit, now);
             }
-            Phase::Stopping { run: own, alive, stage, .. } if *own == run && !*alive => {
-                *alive = true;
-                if let Stage::Asked { kill_at } = stage {
-                    *kill_at = patience.map(|ms| now.after(ms));
-                    self.tell(Action::Terminate(unit, run));
-                }
-            }
+            Phase::Stopping { run: own, alive, .. } if *own == run => *alive = true,
             _ => {}
         }
     }

@@ -37,8 +37,10 @@ impl Machine {
             if is_over && !has_left {
                 return Err("a unit that is not wanted stays up");
             }
-            if let Phase::Stopping { alive: false, stage: Stage::Killed { .. }, .. } = state.phase {
-                return Err("a process was killed before it was there");
+            if let Phase::Stopping { alive: false, stage, .. } = state.phase
+                && stage != Stage::Ordered
+            {
+                return Err("a process was told to end before it was there");
             }
         }
         Ok(())

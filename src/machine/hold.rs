@@ -23,7 +23,7 @@ impl Machine {
         if state.undead.is_some() {
             return Some(Hold::Undead);
         }
-        if let Some(hold) = spec.needs().find_map(|dep| self.hold_by_need(dep)) {
+        if let Some(hold) = self.hold_by_needs(unit) {
             return Some(hold);
         }
         // A binder of its old life would otherwise meet its new one.
@@ -64,6 +64,11 @@ impl Machine {
             | Hold::Leaver(_)
             | Hold::Undead => None,
         }
+    }
+
+    /// The first of its needs that is not up.
+    pub(super) fn hold_by_needs(&self, unit: UnitId) -> Option<Hold> {
+        self.spec(unit)?.needs().find_map(|dep| self.hold_by_need(dep))
     }
 
     fn hold_by_need(&self, dep: UnitId) -> Option<Hold> {

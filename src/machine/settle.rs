@@ -109,19 +109,13 @@ impl Machine {
         let Some((spec, state)) = self.both(unit) else {
             return false;
         };
-        let Phase::Stopping { run, alive, stage, .. } = &mut state.phase else {
+        // A process that is still to be born cannot be asked; it is when it is there.
+        let Phase::Stopping { run, alive: true, stage, .. } = &mut state.phase else {
             return false;
         };
-        if *stage != Stage::Ordered {
-            return false;
-        }
-        let (run, alive) = (*run, *alive);
-        // Patience starts when there is somebody to be patient with.
-        let kill_at = spec.stop.timeout_ms.filter(|_| alive).map(|ms| now.after(ms));
-        *stage = Stage::Asked { kill_at };
-        if alive {
-            self.tell(Action::Terminate(unit, run));
-        }
+        let run = *run;
+        *stage = Stage::Asked { kill_at: spec.stop.timeout_ms.map(|ms| now.after(ms)) };
+        self.tell(Action::Terminate(unit, run));
         true
     }
 
@@ -241,6 +235,11 @@ impl Machine {
 
     /// Goes on with this prepare step, or with the process itself behind the last one.
     pub(super) fn prepare(&mut self, unit: UnitId, run: Run, step: u8, now: Tick) {
+        // What it needs may have gone down meanwhile; it prepares anew when that is back.
+        if let Some(hold) = self.hold_by_needs(unit) {
+            self.gone(unit, run, Next::Again, Cause::Held(hold), now);
+            return;
+        }
         self.prepare_for(unit, run, step, Cause::Prepared, now);
     }
 

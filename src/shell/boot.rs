@@ -23,7 +23,10 @@ const CONTROL_GROUP: &str = "pisup";
 /// Runs the supervisor in the foreground; the answer is its exit code.
 #[must_use]
 pub fn supervise(options: &Options) -> u8 {
-    journal::install();
+    if let Err(fault) = journal::install(log::LevelFilter::Info) {
+        // Without a standard error there is nobody to tell, and the units still want to live.
+        let _ = fault;
+    }
     let code = match start(options) {
         Ok((mut shell, _lock)) => {
             let code = shell.live();

@@ -142,12 +142,13 @@ impl Shell {
         self.pass_deadlines();
         self.pump();
         self.advance_clients();
+        journal::drain(&self.poll, Token::Journal.to_number());
     }
 
     fn take(&mut self, token: Token, ready: Ready) {
         match token {
             Token::Signals => self.on_signals(),
-            Token::Journal => journal::drain(),
+            Token::Journal => {}
             Token::Control => self.on_control(),
             Token::Client(id) => self.on_client(id, ready),
             Token::Watch => self.on_watch(),

@@ -212,12 +212,12 @@ impl Shell {
         let Some((slot, _)) = self.slot_mut(unit, number) else {
             return;
         };
-        let until = now.after(slot.timeout_ms);
+        let timeout_ms = slot.timeout_ms;
         match &slot.ask {
             Ask::Socket(question) => {
                 let question = question.clone();
                 let token = Token::Probe(unit, number).to_number();
-                match Probe::ask(&question, &self.poll, token, until) {
+                match Probe::ask(&question, &self.poll, token, now, timeout_ms) {
                     Ok(probe) => self.set_next(unit, number, Next::Socket(probe)),
                     Err(why) => self.answered(unit, run, number, Err(why)),
                 }
@@ -225,7 +225,9 @@ impl Shell {
             Ask::Command(exec) => {
                 let exec = exec.clone();
                 match self.run_beside(unit, run, Part::Probe(number), &exec) {
-                    Ok(pid) => self.set_next(unit, number, Next::Command(pid, until)),
+                    Ok(pid) => {
+                        self.set_next(unit, number, Next::Command(pid, now.after(timeout_ms)))
+                    }
                     Err(why) => self.answered(unit, run, number, Err(why)),
                 }
             }

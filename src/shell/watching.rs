@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Shell;
 use super::children::Part;
 use super::exports;
-use super::watch::Watches;
+use super::watch::{Want, Watches};
 use crate::machine::spec::Gate;
 use crate::machine::{Event, Phase, Run, UnitId};
 
@@ -33,7 +33,12 @@ impl Shell {
                 return;
             }
         };
-        for purpose in fired {
+        for (purpose, fault) in fired.faults {
+            let (Purpose::Exports(unit) | Purpose::Ready(unit) | Purpose::Condition(unit)) =
+                purpose;
+            self.note(unit, fault.to_string());
+        }
+        for purpose in fired.keys {
             match purpose {
                 Purpose::Exports(unit) => self.read_exports(unit),
                 Purpose::Ready(unit) => {
@@ -47,8 +52,8 @@ impl Shell {
         }
     }
 
-    fn watch(&mut self, purpose: Purpose, unit: UnitId, path: &Path) {
-        if let Err(fault) = self.watching.add(purpose, path) {
+    fn watch(&mut self, purpose: Purpose, unit: UnitId, path: &Path, want: Want) {
+        if let Err(fault) = self.watching.add(purpose, path, want) {
             self.note(unit, fault.to_string());
         }
     }
@@ -59,7 +64,12 @@ impl Shell {
         let file = self.plan.units.get(unit.index()).and_then(|plan| plan.ready.file.as_ref());
         if let Some(file) = file {
             let path = super::launch::Values::of(&self.machine, unit).fill(file)?;
-            self.watch(Purpose::Ready(unit), unit, Path::new(&path));
+            let plan = self.plan.units.get(unit.index());
+            let exports = plan.and_then(|plan| plan.exports.as_ref());
+            // Values that are being written are not there yet.
+            let has_values = exports.is_some_and(|exports| exports.file == Path::new(&path));
+            let want = if has_values { Want::Content } else { Want::Presence };
+            self.watch(Purpose::Ready(unit), unit, Path::new(&path), want);
         }
         Ok(())
     }
@@ -80,7 +90,7 @@ impl Shell {
                 Err(why) => self.note(unit, why),
             }
         }
-        self.watch(Purpose::Exports(unit), unit, &spec.file);
+        self.watch(Purpose::Exports(unit), unit, &spec.file, Want::Content);
     }
 
     /// Reads a unit's values, if it runs: a file from before tells nothing of now.
@@ -137,7 +147,7 @@ impl Shell {
             return;
         };
         if let Some(path) = &wait.path {
-            self.watch(Purpose::Condition(unit), unit, path);
+            self.watch(Purpose::Condition(unit), unit, path, Want::Presence);
         }
         let unmet = self.conditions.add(unit, &wait, &self.poll, self.now);
         if unmet.is_empty() {
