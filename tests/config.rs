@@ -1,0 +1,9 @@
+//! Bad configurations and what is said about them, good ones and what they come to.
+//!
+//! Each folder in `tests/config/bad` is one mistake: `units/*.toml`, `node.toml` where the usual
+//! one will not do, and `expected.txt`. `BLESS=1` writes what is said now.
+
+#[path = "config/bad.rs"]
+mod bad;
+#[path = "config/common.rs"]
+mod common;
