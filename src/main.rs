@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::process::ExitCode;
 
-use pisup::ctl::args::{self, Args, Command};
+use pisup::ctl::args::{self, Args, Command, Places};
 use pisup::ctl::show::Look;
 use pisup::ctl::{Failure, Screen};
+use pisup::shell::Options;
 use pisup::wire::ctl::code;
 
 /// What a shell expects of a process that ^C ended.
@@ -24,6 +25,10 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return ExitCode::from(tell_usage(&error)),
     };
+    if matches!(args.command, Command::Supervise) {
+        let Places { config, run, state } = args.places;
+        return ExitCode::from(pisup::shell::supervise(&Options { config, run, state }));
+    }
     let mut out = BufWriter::new(io::stdout());
     let mut screen =
         Screen { out: &mut out, look: look(), interrupts: pisup::sys::terminal::interrupts };
@@ -35,6 +40,11 @@ fn main() -> ExitCode {
 
 fn run(args: &Args, screen: &mut Screen<'_>) -> Result<(), Failure> {
     match &args.command {
+        // It has its own exit code and never comes here.
+        Command::Supervise => Ok(()),
+        Command::Check { is_json } => {
+            pisup::ctl::check::run(pisup::shell::load(&args.places.config), *is_json, screen)
+        }
         Command::Ctl(ctl) => pisup::ctl::run(&args.places.run, ctl, screen),
     }
 }

@@ -189,7 +189,7 @@ pub(super) fn suggest<'a>(
 }
 
 /// The candidate that is a typing error or two away, big letters or small.
-fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = |word: &str| -> Vec<char> {
         word.chars().take(MAX_COLUMNS).flat_map(char::to_lowercase).collect()
     };

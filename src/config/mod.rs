@@ -22,7 +22,7 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-pub use diag::Diagnostic;
+pub use diag::{Diagnostic, nearest};
 pub use difference::{Change, difference};
 pub use words::{signal_name, signal_number};
 

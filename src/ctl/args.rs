@@ -58,6 +58,14 @@ pub struct Places {
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub enum Command {
+    /// Run the supervisor, in the foreground
+    Supervise,
+    /// Check the configuration and tell all that is wrong with it
+    Check {
+        /// Print JSON
+        #[arg(long = "json")]
+        is_json: bool,
+    },
     /// Talk to the supervisor that runs
     Ctl(Ctl),
 }
@@ -293,6 +301,7 @@ mod tests {
         let words = line.split_whitespace().map(OsString::from);
         match parse(words).unwrap().command {
             Command::Ctl(ctl) => ctl,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -322,7 +331,7 @@ mod tests {
             let args = parse(line.split_whitespace().map(OsString::from)).unwrap();
             assert_eq!(args.places.run, PathBuf::from("/r"), "{line}");
             assert_eq!(args.places.config, PathBuf::from("/etc/pisup"));
-            let Command::Ctl(ctl) = args.command;
+            let Command::Ctl(ctl) = args.command else { panic!("{:?}", args.command) };
             assert!(ctl.is_json);
             assert_eq!(ctl.timeout, Some(Duration::from_secs(120)));
             assert_eq!(ctl.command.request(), Request::Status { unit: Some("a".to_owned()) });

@@ -4,6 +4,7 @@
 //! of the terminal it is given, and how it ended it gives back ([`Failure`]).
 
 pub mod args;
+pub mod check;
 mod client;
 mod job;
 mod query;
@@ -76,7 +77,10 @@ impl fmt::Display for Failure {
             | Self::NoSuchUnit(message)
             | Self::NoSupervisor(message)
             | Self::TimedOut(message)
-            | Self::Interrupted(message) => f.write_str(&show::clean(message)),
+            | Self::Interrupted(message) => {
+                let lines: Vec<String> = message.lines().map(show::clean).collect();
+                f.write_str(&lines.join("\n"))
+            }
             Self::NotRunning => f.write_str("the unit is not running"),
             Self::Output(error) => write!(f, "writing to standard output: {error}"),
         }

@@ -204,6 +204,12 @@ impl Hold {
 }
 
 impl Cause {
+    /// Whether it only says that what was under way has come about: the reason is the one before.
+    #[must_use]
+    pub const fn is_aftermath(&self) -> bool {
+        matches!(self, Self::Ended(_) | Self::Swept | Self::Clear | Self::Prepared)
+    }
+
     /// Whether it is a failure of the unit that it happened to.
     #[must_use]
     pub const fn is_failure(&self) -> bool {

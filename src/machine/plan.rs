@@ -128,7 +128,9 @@ impl World {
             if self.steps.len() >= MAX_STEPS {
                 return;
             }
-            if let Action::Changed { unit, cause, .. } = &action {
+            if let Action::Changed { unit, cause, .. } = &action
+                && !(cause.is_aftermath() && causes.iter().any(|(other, _)| other == unit))
+            {
                 causes.retain(|(other, _)| other != unit);
                 causes.push((*unit, cause.clone()));
             }

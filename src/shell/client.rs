@@ -147,7 +147,7 @@ impl Client {
 
     /// Whether so much waits for it that a follower can wait too.
     #[must_use]
-    pub const fn is_crowded(&self) -> bool {
+    pub fn is_crowded(&self) -> bool {
         self.out.len() >= CROWDED_BYTES
     }
 
@@ -166,7 +166,7 @@ impl Client {
 
     /// What epoll has to tell of it.
     #[must_use]
-    pub const fn interest(&self) -> Interest {
+    pub fn interest(&self) -> Interest {
         let hears = matches!(self.asking, Asking::Nothing) && !self.is_leaving;
         match (hears, self.out.is_empty()) {
             (true, true) => Interest::Read,

@@ -270,8 +270,7 @@ impl Shell {
             Ok(unit) => unit,
             Err(message) => return self.refuse(id, code::NO_SUCH_UNIT, message),
         };
-        let Some(number) = signal_number(signal).and_then(|number| u8::try_from(number).ok())
-        else {
+        let Some(number) = signal_number(signal) else {
             return self.refuse(id, code::USAGE, format!("no signal \"{signal}\""));
         };
         if self.lives.get(unit.index()).and_then(super::live::Live::main).is_none() {

@@ -68,8 +68,11 @@ impl Shell {
             live.failure.clone_from(&sentence);
         }
         // How the process ended after it had failed is not why it failed.
-        let is_aftermath = matches!(to, State::Backoff | State::Failed) && !cause.is_failure();
-        let sentence = if is_aftermath { live.failure.clone() } else { sentence };
+        let sentence = match to {
+            State::Backoff | State::Failed if !cause.is_failure() => live.failure.clone(),
+            State::Down | State::Waiting if cause.is_aftermath() => live.cause.clone(),
+            _ => sentence,
+        };
         live.since = self.now;
         live.cause.clone_from(&sentence);
         log::info!("{}: {from} -> {to}: {sentence}", self.machine.name(unit));

@@ -57,7 +57,7 @@ enum Next {
     /// It is asked at this instant.
     At(Tick),
     /// A socket is being talked to.
-    Socket(Probe),
+    Socket(Box<Probe>),
     /// A command runs, until then at the most.
     Command(u32, Tick),
     /// It has been answered for good.
@@ -218,7 +218,7 @@ impl Shell {
                 let question = question.clone();
                 let token = Token::Probe(unit, number).to_number();
                 match Probe::ask(&question, &self.poll, token, now, timeout_ms) {
-                    Ok(probe) => self.set_next(unit, number, Next::Socket(probe)),
+                    Ok(probe) => self.set_next(unit, number, Next::Socket(Box::new(probe))),
                     Err(why) => self.answered(unit, run, number, Err(why)),
                 }
             }

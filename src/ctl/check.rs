@@ -1,0 +1,47 @@
+//! `pisup check`: all that is wrong with a configuration at once, or that nothing is.
+
+use serde::Serialize;
+
+use super::{Failure, Screen, show};
+use crate::config::plan::Plan;
+
+/// `check --json`.
+#[derive(Debug, Serialize)]
+struct CheckDoc<'a> {
+    ok: bool,
+    units: Vec<&'a str>,
+    notes: &'a [String],
+    errors: &'a [String],
+}
+
+/// Tells what came of reading a configuration.
+pub fn run(
+    read: Result<Plan, Vec<String>>,
+    is_json: bool,
+    screen: &mut Screen<'_>,
+) -> Result<(), Failure> {
+    let (plan, errors) = match read {
+        Ok(plan) => (Some(plan), Vec::new()),
+        Err(errors) => (None, errors),
+    };
+    let units = plan.iter().flat_map(|plan| &plan.units).map(|unit| unit.spec.name.as_str());
+    let notes = plan.as_ref().map(|plan| plan.notes.as_slice()).unwrap_or_default();
+    let units: Vec<&str> = units.collect();
+    if is_json {
+        let doc = CheckDoc { ok: errors.is_empty(), units, notes, errors: &errors };
+        writeln!(screen.out, "{}", serde_json::to_string(&doc).unwrap_or_default())?;
+    } else {
+        for text in notes.iter().map(|note| format!("note: {note}")).chain(errors.iter().cloned()) {
+            let lines: Vec<String> = text.lines().map(show::clean).collect();
+            writeln!(screen.out, "{}", lines.join("\n"))?;
+        }
+        if errors.is_empty() {
+            writeln!(screen.out, "{} units, no errors", units.len())?;
+        }
+    }
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(Failure::Failed("the configuration has 1 error".to_owned())),
+        count => Err(Failure::Failed(format!("the configuration has {count} errors"))),
+    }
+}
