@@ -21,6 +21,9 @@ use crate::sys::{Errno, Fault};
 /// directory more on the path, or somebody who makes and removes one in a loop.
 const MAX_PLACINGS: usize = 32;
 
+/// Batches read before a watch is added: more than the kernel queues (16384 events).
+const MAX_BATCHES: usize = 256;
+
 /// What is to be told of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Want {
@@ -39,11 +42,19 @@ pub struct Fired<K> {
     pub faults: Vec<(K, Fault)>,
 }
 
+impl<K> Default for Fired<K> {
+    fn default() -> Self {
+        Self { keys: BTreeSet::new(), faults: Vec::new() }
+    }
+}
+
 /// A set of watched paths; `K` is what a path is watched for.
 #[derive(Debug)]
 pub struct Watches<K> {
     inotify: Inotify,
     paths: BTreeMap<K, Watched>,
+    /// Taken from the kernel, not told yet.
+    fired: Fired<K>,
 }
 
 #[derive(Debug)]
@@ -66,12 +77,22 @@ struct Place {
 impl<K: Copy + Ord> Watches<K> {
     /// An empty set.
     pub fn new() -> Result<Self, Fault> {
-        Ok(Self { inotify: Inotify::new()?, paths: BTreeMap::new() })
+        Ok(Self { inotify: Inotify::new()?, paths: BTreeMap::new(), fired: Fired::default() })
     }
 
-    /// Watches an absolute path from now on, instead of what `key` meant before.
+    /// Watches an absolute path from now on, instead of what `key` meant before: what happened
+    /// until now is not told for it.
     pub fn add(&mut self, key: K, path: &Path, want: Want) -> Result<(), Fault> {
         self.remove(key);
+        for _ in 0..MAX_BATCHES {
+            if self.gather()? {
+                break;
+            }
+        }
+        if !self.fired.keys.is_empty() || !self.fired.faults.is_empty() {
+            // The others are still to be told, and the kernel would not say so a second time.
+            self.inotify.nudge()?;
+        }
         let place = self.place(path)?;
         self.paths.insert(key, Watched { path: path.to_owned(), want, place: Some(place) });
         Ok(())
@@ -79,6 +100,7 @@ impl<K: Copy + Ord> Watches<K> {
 
     /// Watches it no more.
     pub fn remove(&mut self, key: K) {
+        self.fired.keys.remove(&key);
         if let Some(Watched { place: Some(place), .. }) = self.paths.remove(&key) {
             self.drop_if_unused(place.watch);
         }
@@ -93,8 +115,13 @@ impl<K: Copy + Ord> Watches<K> {
 
     /// Takes a bounded batch of what has happened; the descriptor stays ready if there is more.
     pub fn take(&mut self) -> Result<Fired<K>, Fault> {
+        self.gather()?;
+        Ok(std::mem::take(&mut self.fired))
+    }
+
+    /// Reads one batch; whether it was the last.
+    fn gather(&mut self) -> Result<bool, Fault> {
         let batch = self.inotify.read()?;
-        let mut keys = BTreeSet::new();
         let mut misplaced = BTreeSet::new();
         if batch.is_overflown {
             misplaced.extend(self.paths.keys().copied());
@@ -103,20 +130,19 @@ impl<K: Copy + Ord> Watches<K> {
             for (key, watched) in &self.paths {
                 match watched.concern(event.watch, &event.change) {
                     Concern::Nothing => {}
-                    Concern::Fires => drop(keys.insert(*key)),
+                    Concern::Fires => drop(self.fired.keys.insert(*key)),
                     Concern::Misplaced => drop(misplaced.insert(*key)),
                 }
             }
         }
-        let mut faults = Vec::new();
         for key in misplaced {
             match self.move_watch(key) {
-                Ok(true) => drop(keys.insert(key)),
+                Ok(true) => drop(self.fired.keys.insert(key)),
                 Ok(false) => {}
-                Err(fault) => faults.push((key, fault)),
+                Err(fault) => self.fired.faults.push((key, fault)),
             }
         }
-        Ok(Fired { keys, faults })
+        Ok(batch.is_last)
     }
 
     /// Watches a path from where it can be watched now; whether it is there.
@@ -232,6 +258,7 @@ mod tests {
 
     use super::*;
     use crate::sys::files::tests::TempDir;
+    use crate::sys::poll::{Interest, Poll};
 
     const PRESENCE: u8 = 1;
     const CONTENT: u8 = 2;
@@ -274,6 +301,30 @@ mod tests {
         watches.clear();
         fs::write(&path, "unheard").unwrap();
         assert_eq!(taken(&mut watches), NOTHING);
+    }
+
+    #[test]
+    fn what_happened_before_is_told_to_those_who_watched_and_to_no_other() {
+        let dir = TempDir::new("watch");
+        let path = dir.path().join("subnet.env");
+        let mut watches = Watches::new().unwrap();
+        let mut poll = Poll::new().unwrap();
+        let mut out = Vec::new();
+        poll.add(watches.as_fd(), 0, Interest::Read).unwrap();
+        watches.add(CONTENT, &path, Want::Content).unwrap();
+        fs::write(&path, "by an earlier run").unwrap();
+        watches.add(PRESENCE, &path, Want::Presence).unwrap();
+        poll.wait(Some(0), &mut out).unwrap();
+        assert_eq!(out.len(), 1, "there is something to take");
+        assert_eq!(taken(&mut watches), [CONTENT]);
+        poll.wait(Some(0), &mut out).unwrap();
+        assert_eq!(out, []);
+        fs::write(&path, "by this run").unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
+
+        fs::write(&path, "again").unwrap();
+        watches.add(CONTENT, &path, Want::Content).unwrap();
+        assert_eq!(taken(&mut watches), [PRESENCE], "added anew, from now on");
     }
 
     #[test]

@@ -19,6 +19,9 @@ const BUFFER: usize = 4096;
 /// Most events of one [`Inotify::read`]; the descriptor stays readable when there are more.
 const MAX_EVENTS: usize = 256;
 
+/// A directory in which nothing is ever told: to watch it for a moment leaves one event behind.
+const NEVER_WATCHED: &str = "/proc/self/fdinfo";
+
 /// A watched directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Watch(i32);
@@ -50,6 +53,8 @@ pub struct Batch {
     pub events: Vec<Event>,
     /// The kernel has dropped events: look at everything again.
     pub is_overflown: bool,
+    /// There was nothing more to take.
+    pub is_last: bool,
 }
 
 /// A set of watched directories.
@@ -84,6 +89,14 @@ impl Inotify {
         let _ = inotify::remove_watch(&self.fd, watch.0);
     }
 
+    /// Makes the descriptor ready to read, with an event that means nothing.
+    pub fn nudge(&self) -> Result<(), Fault> {
+        let fault = Fault::of("watching", NEVER_WATCHED);
+        let flags = inotify::WatchFlags::DELETE_SELF;
+        let watch = inotify::add_watch(&self.fd, NEVER_WATCHED, flags).map_err(&fault)?;
+        inotify::remove_watch(&self.fd, watch).map_err(&fault)
+    }
+
     /// Takes what has happened, without waiting.
     pub fn read(&self) -> Result<Batch, Fault> {
         let mut buffer = [MaybeUninit::uninit(); BUFFER];
@@ -95,7 +108,11 @@ impl Inotify {
                     batch.is_overflown = true;
                 }
                 Ok(event) => batch.events.extend(decode(&event)),
-                Err(Errno::AGAIN | Errno::INTR) => break,
+                Err(Errno::AGAIN) => {
+                    batch.is_last = true;
+                    break;
+                }
+                Err(Errno::INTR) => break,
                 Err(errno) => return Err(Fault::of("reading", "file events")(errno)),
             }
         }
