@@ -84,7 +84,12 @@ impl Shell {
         };
         let name = plan.spec.name.clone();
         if spec.keeps {
-            match exports::put_back(&spec, &self.options.state, &name) {
+            let places = exports::Places {
+                state: &self.options.state,
+                run: &self.options.run,
+                boot_id: &self.boot_id,
+            };
+            match exports::put_back(&spec, &name, places) {
                 Ok(true) => log::info!("{name}: its values of the last boot were put back"),
                 Ok(false) => {}
                 Err(why) => self.note(unit, why),
