@@ -1,4 +1,4 @@
-//! `pisup remove-files PATH...` and `pisup make-directory PATH`: the two smallest steps.
+//! `pisup remove-files`, `make-directory` and `keep-file`: the smallest steps.
 //!
 //! They are processes because a path may lie on a slow or dead file system. Directories are never
 //! removed, parents of files never made.
@@ -8,6 +8,9 @@ use std::path::Path;
 
 use super::{Failure, end};
 use crate::sys::files;
+
+/// Longest file that is kept, in bytes: what a file of values may have.
+const MAX_KEPT_BYTES: usize = crate::wire::envfile::MAX_BYTES;
 
 /// `pisup remove-files PATH...`: absent ones are fine.
 #[must_use]
@@ -19,6 +22,23 @@ pub fn remove(args: &[OsString]) -> u8 {
 #[must_use]
 pub fn make(args: &[OsString]) -> u8 {
     end(make_one(args))
+}
+
+/// `pisup keep-file FROM TO`: a copy that is on the disk when this ends; TO's folder is made.
+#[must_use]
+pub fn keep(args: &[OsString]) -> u8 {
+    end(keep_one(args))
+}
+
+fn keep_one(args: &[OsString]) -> Result<String, Failure> {
+    let [from, to] = args else {
+        return Err(Failure::Usage("usage: pisup keep-file FROM TO".to_owned()));
+    };
+    let (from, to) = (Path::new(from), Path::new(to));
+    let bytes = files::read_bytes(from, MAX_KEPT_BYTES).map_err(Failure::failed)?;
+    to.parent().map_or(Ok(()), files::make_dir).map_err(Failure::failed)?;
+    files::write_atomic(to, &bytes, 0o644, files::Durable::Yes).map_err(Failure::failed)?;
+    Ok(format!("{} is kept in {}", from.display(), to.display()))
 }
 
 fn remove_all(paths: &[OsString]) -> Result<String, Failure> {

@@ -20,6 +20,7 @@ pub fn main(name: &OsStr, args: Vec<OsString>) -> Option<u8> {
         "bridge-reset" => bridge::main(args),
         "remove-files" => files::remove(&args),
         "make-directory" => files::make(&args),
+        "keep-file" => files::keep(&args),
         _ => return None,
     })
 }

@@ -208,6 +208,9 @@ impl Shell {
     fn pass_deadlines(&mut self) {
         self.abandon_the_silent();
         self.pass_probe_deadlines();
+        if self.conditions.next_deadline().is_some_and(|at| at <= self.now) {
+            self.look_at_world();
+        }
     }
 
     /// What the machine knows of all units.

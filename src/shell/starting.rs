@@ -26,6 +26,7 @@ impl Shell {
     /// A sentence that says what could not be done.
     pub(super) fn start_main(&mut self, unit: UnitId, run: Run) -> Result<(), String> {
         self.embody(unit, run)?;
+        self.open_sockets(unit)?;
         // What an earlier run wrote must not count for this one.
         self.end_output(unit);
         let notify = self.open_notify(unit, run)?;
@@ -75,6 +76,16 @@ impl Shell {
             self.note(unit, note);
         }
         Ok(pid)
+    }
+
+    /// Listening sockets that could not be opened before are tried again at every start.
+    fn open_sockets(&mut self, unit: UnitId) -> Result<(), String> {
+        let wanted = self.plan.units.get(unit.index()).map(|plan| plan.sockets.as_slice());
+        let wanted = wanted.unwrap_or_default();
+        if self.activation.is_open(unit, wanted) {
+            return Ok(());
+        }
+        self.activation.open(unit, wanted)
     }
 
     /// The notify socket of a run, where its unit has a use for one.
