@@ -1,7 +1,6 @@
 //! One unit's file to one unit of the plan: defaults, and what makes no sense together.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::machine::spec::{Condition, Conditions, Kind, Policy, Restart, Spec, Stop};
@@ -42,7 +41,7 @@ pub(super) fn unit(head: &Head<'_>, edges: Edges, site: &Site, peers: &Peers<'_>
         peers,
         needs: head.requires.iter().chain(&head.binds).map(|word| word.text).collect(),
         is_present: head.is_present,
-        uses: RefCell::new(BTreeSet::new()),
+        uses: RefCell::default(),
     };
     let (command, container) = (section("command"), section("container"));
     let sockets = job::sockets(head.name, &section("socket"), &scope);
@@ -80,7 +79,7 @@ pub(super) fn unit(head: &Head<'_>, edges: Edges, site: &Site, peers: &Peers<'_>
     };
     let (cgroup, log) = (cgroup(&section("cgroup")), log(&section("log"), &scope));
     Some(Unit {
-        spec: Spec { uses: scope.uses.into_inner().into_iter().collect(), ..spec },
+        spec: Spec { uses: scope.uses.into_inner(), ..spec },
         description: head.description.clone(),
         file: head.file.path.to_owned(),
         job: job?,

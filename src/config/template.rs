@@ -2,7 +2,7 @@
 //! a hole.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::machine::UnitId;
 use crate::machine::spec::Use;
@@ -36,7 +36,8 @@ pub(super) struct Scope<'a> {
     pub(super) needs: Vec<&'a str>,
     /// A unit of another role may refer to what this node does not have.
     pub(super) is_present: bool,
-    pub(super) uses: RefCell<BTreeSet<Use>>,
+    /// In the order in which they stand, so that a plan names the one that people read first.
+    pub(super) uses: RefCell<Vec<Use>>,
 }
 
 /// A part of a string as it is written.
@@ -199,7 +200,11 @@ impl Scope<'_> {
             fault(word, whole, format!("`{owner}` does not promise to export `{key}`"), help);
             return None;
         }
-        self.uses.borrow_mut().insert(Use { unit: id, key: key.to_owned() });
+        let used = Use { unit: id, key: key.to_owned() };
+        let mut uses = self.uses.borrow_mut();
+        if !uses.contains(&used) {
+            uses.push(used);
+        }
         Some(Piece::Value(id, key.to_owned()))
     }
 

@@ -5,14 +5,14 @@ use std::os::fd::AsFd;
 use super::Shell;
 use super::children::{Child, Part};
 use super::history::Entry;
-use super::launch::{Launch, Values};
+use super::launch::{Launch, Values, process_of};
 use super::live::Body;
 use super::token::Token;
 use crate::config::plan::{Job, KillScope, Unit};
 use crate::machine::{Action, Cause, Event, Run, State, UnitId};
 use crate::sys::poll::Interest;
 use crate::sys::spawn::{self, Request};
-use crate::sys::{child, clock};
+use crate::sys::{child, clock, user};
 
 impl Shell {
     /// Does one thing. What comes of it at once is in the inbox after that.
@@ -70,7 +70,7 @@ impl Shell {
         // How the process ended after it had failed is not why it failed.
         let sentence = match to {
             State::Backoff | State::Failed if !cause.is_failure() => live.failure.clone(),
-            State::Down | State::Waiting if cause.is_aftermath() => live.cause.clone(),
+            State::Down | State::Waiting | State::Done if cause.is_aftermath() => live.cause.clone(),
             _ => sentence,
         };
         live.since = self.now;
@@ -317,12 +317,19 @@ const CONT: u8 = 18;
 
 fn limits_of(plan: &Unit) -> crate::sys::cgroup::Limits {
     let spec = &plan.cgroup;
+    let process = process_of(plan);
+    // A delegated group belongs to whom the service runs as.
+    let owner = || {
+        let user = process.user.as_deref();
+        let account = user::resolve(user, process.group.as_deref(), None).ok()?;
+        Some(account.ids.map_or((0, 0), |ids| (ids.uid, ids.gid)))
+    };
     crate::sys::cgroup::Limits {
         memory_max: spec.memory_max,
         memory_high: spec.memory_high,
         cpu_weight: spec.cpu_weight,
         io_weight: spec.io_weight,
         pids_max: spec.pids_max,
-        delegate_to: spec.delegate.then_some((0, 0)),
+        delegate_to: if spec.delegate { owner() } else { None },
     }
 }
