@@ -114,10 +114,10 @@ impl Listening {
     }
 
     fn close(self) {
-        if let Listen::Unix(path) = &self.spec.listen
-            && self.file.is_some()
-            && files::identity(path) == self.file
-        {
+        let Listen::Unix(path) = &self.spec.listen else {
+            return;
+        };
+        if self.file.is_some() && files::identity(path) == self.file {
             let _ = files::remove(path);
         }
     }

@@ -131,10 +131,10 @@ impl Conditions {
         let wants = |has: fn(&Wait) -> bool| self.waiting.values().any(|each| has(&each.wait));
         let wants_route = wants(|wait| wait.route.is_some());
         let wants_clock = wants(|wait| wait.clock.is_some());
-        if !wants_route && let Some(monitor) = self.monitor.take() {
+        if let Some(monitor) = self.monitor.take_if(|_| !wants_route) {
             poll.remove(monitor.as_fd());
         }
-        if !wants_clock && let Some(alarm) = self.alarm.take() {
+        if let Some(alarm) = self.alarm.take_if(|_| !wants_clock) {
             poll.remove(alarm.as_fd());
         }
         if wants_route && self.monitor.is_none() {

@@ -3,7 +3,7 @@
 //! Level-triggered: whoever leaves bytes behind is told again, so drivers may stop after a bounded
 //! batch. Descriptors are not owned; who owns one removes it before closing it.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
@@ -28,8 +28,6 @@ pub enum Interest {
     ReadWrite,
     /// Only hang-ups and errors.
     Nothing,
-    /// A change of a file in `/sys` or `/proc`; told as readable.
-    Priority,
 }
 
 /// A descriptor that can go on.
@@ -97,19 +95,12 @@ impl Poll {
     }
 }
 
-impl AsFd for Poll {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.epoll.as_fd()
-    }
-}
-
 fn flags(interest: Interest) -> epoll::EventFlags {
     match interest {
         Interest::Read => epoll::EventFlags::IN,
         Interest::Write => epoll::EventFlags::OUT,
         Interest::ReadWrite => epoll::EventFlags::IN | epoll::EventFlags::OUT,
         Interest::Nothing => epoll::EventFlags::empty(),
-        Interest::Priority => epoll::EventFlags::PRI,
     }
 }
 
@@ -118,7 +109,7 @@ fn ready(event: &epoll::Event) -> Ready {
     let (flags, data) = (event.flags, event.data);
     Ready {
         token: data.u64(),
-        readable: flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::PRI),
+        readable: flags.contains(epoll::EventFlags::IN),
         writable: flags.contains(epoll::EventFlags::OUT),
         hangup: flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR),
     }
@@ -133,6 +124,7 @@ fn timespec(ms: u64) -> Timespec {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
     use super::*;
