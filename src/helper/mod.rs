@@ -3,14 +3,18 @@
 //!
 //! The supervisor starts them as it starts anything else, so that its loop waits for nobody. Each
 //! says in one sentence what it did, on stdout, or why not, on stderr, and exits 0, 1 (refused or
-//! failed) or 2 (it was not told rightly).
+//! failed) or 2 (it was not told rightly); `container-run` has codes of its own.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Display;
 use std::io::Write;
 
 pub mod bridge;
+pub mod container;
+pub mod engine;
+pub mod exchange;
 pub mod files;
+pub mod notify;
 pub mod owner;
 
 /// Runs the helper of that name; `None` when there is none.
@@ -18,6 +22,7 @@ pub mod owner;
 pub fn main(name: &OsStr, args: Vec<OsString>) -> Option<u8> {
     Some(match name.to_str()? {
         "bridge-reset" => bridge::main(args),
+        "container-run" => container::main(args),
         "remove-files" => files::remove(&args),
         "make-directory" => files::make(&args),
         "keep-file" => files::keep(&args),

@@ -1,0 +1,39 @@
+//! What a helper tells the supervisor beside its output: datagrams to `NOTIFY_SOCKET`.
+//!
+//! Without the variable nothing is told. A supervisor that does not listen just now is not waited
+//! for.
+
+use std::env;
+use std::ffi::OsStr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+/// Where the supervisor listens.
+#[derive(Debug, Default)]
+pub struct Notify(Option<(UnixDatagram, SocketAddr)>);
+
+impl Notify {
+    /// As the environment says.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self(env::var_os("NOTIFY_SOCKET").and_then(|path| Self::open(&path)))
+    }
+
+    fn open(path: &OsStr) -> Option<(UnixDatagram, SocketAddr)> {
+        let address = match path.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name),
+            None => SocketAddr::from_pathname(path),
+        };
+        let socket = UnixDatagram::unbound().ok()?;
+        socket.set_nonblocking(true).ok()?;
+        Some((socket, address.ok()?))
+    }
+
+    /// Sends lines of `KEY=VALUE`.
+    pub fn tell(&self, lines: &str) {
+        if let Some((socket, address)) = &self.0 {
+            let _ = socket.send_to_addr(lines.as_bytes(), address);
+        }
+    }
+}
