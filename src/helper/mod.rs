@@ -12,6 +12,7 @@ use std::io::Write;
 pub mod bridge;
 pub mod container;
 pub mod engine;
+pub mod etcd;
 pub mod exchange;
 pub mod files;
 pub mod notify;
@@ -23,6 +24,7 @@ pub fn main(name: &OsStr, args: Vec<OsString>) -> Option<u8> {
     Some(match name.to_str()? {
         "bridge-reset" => bridge::main(args),
         "container-run" => container::main(args),
+        "etcd-put" => etcd::main(args),
         "remove-files" => files::remove(&args),
         "make-directory" => files::make(&args),
         "keep-file" => files::keep(&args),

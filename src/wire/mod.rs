@@ -4,6 +4,7 @@ pub mod container;
 pub mod ctl;
 pub mod engine;
 pub mod envfile;
+pub mod etcd;
 pub mod frames;
 pub mod http;
 pub mod netlink;
