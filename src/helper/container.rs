@@ -130,7 +130,8 @@ fn own(engine: &mut Engine, args: &ContainerArgs, notify: &Notify) -> Result<u8,
             return take_over(engine, args, notify, &seen);
         }
         if seen.is_running {
-            say(&format!("stopping the old container {}: it was made differently", spec.name));
+            let why = if is_same { "a new one is wanted" } else { "it was made differently" };
+            say(&format!("stopping the old container {}: {why}", spec.name));
             engine.stop(&seen.id, args.stop_timeout_ms)?;
         }
         engine.remove(&seen.id)?;
