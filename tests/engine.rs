@@ -56,7 +56,12 @@ fn output_and_exit_code_are_passed_on() {
         "POST /v1.41/containers/abc123/wait",
         "GET /v1.41/containers/abc123/json",
     ];
-    assert_eq!(lines_asked(&double), asked);
+    let mut lines = lines_asked(&double);
+    // The last two are under way at the same time.
+    if let Some(rest) = lines.get_mut(6..) {
+        rest.sort_by_key(|line| line.starts_with("GET"));
+    }
+    assert_eq!(lines, asked);
     let create = &double.requests()[3];
     for part in [
         r#""Cmd":["/bin/etcd","--name=y"]"#,
@@ -323,11 +328,15 @@ fn images_are_pulled_as_told() {
             reply(404, r#"{"message":"No such image"}"#);
         Double::start(table)
     };
-    let stream = "{\"status\":\"Pulling from library/etcd\",\"id\":\"2.1\"}\r\n\
-        {\"status\":\"Downloading\",\"progressDetail\":{\"current\":1,\"total\":9},\"id\":\"aa\"}\r\n\
-        {\"status\":\"Downloading\",\"progressDetail\":{\"current\":2,\"total\":9},\"id\":\"aa\"}\r\n\
-        {\"status\":\"Pull complete\",\"id\":\"aa\"}\r\n{\"status\":\"Status: Downloaded\"}";
-    let double = missing(stream);
+    let stream = [
+        r#"{"status":"Pulling from library/etcd","id":"2.1"}"#,
+        r#"{"status":"Downloading","progressDetail":{"current":1,"total":9},"id":"aa"}"#,
+        r#"{"status":"Downloading","progressDetail":{"current":2,"total":9},"id":"aa"}"#,
+        r#"{"status":"Pull complete","id":"aa"}"#,
+        r#"{"status":"Status: Downloaded"}"#,
+    ]
+    .join("\r\n");
+    let double = missing(&stream);
     let ran = double.run(&[]);
     assert_eq!(ran.status.code(), Some(7));
     assert_eq!(
@@ -339,7 +348,7 @@ fn images_are_pulled_as_told() {
     let pull = "POST /v1.41/images/create?fromImage=etcd&tag=2.1";
     assert!(lines_asked(&double).iter().any(|line| line == pull));
 
-    let double = missing(stream);
+    let double = missing(&stream);
     let ran = double.run(&["--pull=never"]);
     assert_eq!(ran.status.code(), Some(NO_CONTAINER));
     let socket = double.socket();

@@ -85,6 +85,7 @@ const NAMES: &[&str] = &["flannel", "etcd", "dockerd", "kubelet", "docker0"];
 const ARGUED: &[(&str, &str, &str)] = &[
     ("src/helper/mod.rs", "etcd", "it names the helpers"),
     ("src/helper/etcd.rs", "etcd", "a prepare step of its own that speaks this protocol"),
+    ("src/wire/mod.rs", "etcd", "it names the module of these documents"),
     ("src/wire/etcd.rs", "etcd", "the documents of that protocol"),
     ("src/helper/owner.rs", "dockerd", "no bridge is deleted under its engine, whose name it is"),
     ("src/helper/owner.rs", "docker0", "the bridge of an engine that was told none"),
