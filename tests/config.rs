@@ -2,6 +2,11 @@
 //!
 //! Each folder in `tests/config/bad` is one mistake: `units/*.toml`, `node.toml` where the usual
 //! one will not do, and `expected.txt`. `BLESS=1` writes what is said now.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test without its files has to fail"
+)]
 
 #[path = "config/bad.rs"]
 mod bad;

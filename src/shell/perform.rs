@@ -70,7 +70,9 @@ impl Shell {
         // How the process ended after it had failed is not why it failed.
         let sentence = match to {
             State::Backoff | State::Failed if !cause.is_failure() => live.failure.clone(),
-            State::Down | State::Waiting | State::Done if cause.is_aftermath() => live.cause.clone(),
+            State::Down | State::Waiting | State::Done if cause.is_aftermath() => {
+                live.cause.clone()
+            }
             _ => sentence,
         };
         live.since = self.now;

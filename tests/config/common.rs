@@ -66,11 +66,6 @@ pub fn try_load(node: &str, texts: &[(&str, &str)]) -> Result<Plan, Vec<Diagnost
     load(node, units(texts), &defaults())
 }
 
-/// Loads what has to be good.
-pub fn plan_of(node: &str, texts: &[(&str, &str)]) -> Plan {
-    try_load(node, texts).unwrap_or_else(|faults| panic!("{}", told(&faults)))
-}
-
 /// All errors as a user sees them.
 pub fn told(faults: &[Diagnostic]) -> String {
     faults.iter().map(|fault| format!("{fault}\n\n")).collect()
