@@ -138,7 +138,7 @@ fn bad_answers_are_one_sentence_each() {
             "starting the container: the engine says: exec: \"/bin/etcd\": no such file or",
         ),
         ("/wait", reply(404, r#"{"message":"No such container"}"#), "No such container (HTTP 404)"),
-        ("/wait", bytes(""), "if it still runs, the next start takes it over): truncated reply"),
+        ("/wait", bytes(""), "waiting for the container: truncated reply"),
         ("/wait", reply(200, r#"{"StatusCode":4000}"#), "4000 is no exit code"),
         ("/wait", reply(200, r#"{"StatusCode":0,"Error":{"Message":"gone"}}"#), "container: gone"),
     ];

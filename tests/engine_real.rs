@@ -144,17 +144,23 @@ fn what_the_engine_cannot_do(engine: &Engine) {
 }
 
 fn a_killed_engine(engine: &mut Engine) {
+    // The container runs on, and its owner waits; asked to, it ends the container all the same.
     let mut owner = engine.start(STAYS, &[]);
     assert_eq!(owner.line(), "up\n");
+    let pid = engine.container_pid();
     engine.kill();
-    let ended = owner.0.wait_with_output().unwrap();
-    assert_eq!(ended.status.code(), Some(NO_CONTAINER));
-    let why = "if it still runs, the next start takes it over): truncated reply";
-    assert!(said(&ended).contains(why), "{}", said(&ended));
+    let away = "waiting for the container: truncated reply: it ends in its body; the container \
+        runs on (pid ";
+    let complaint = owner.complaint();
+    assert!(complaint.contains(away), "{complaint}");
+    owner.signal(Signal::TERM);
+    assert_eq!(owner.end().0, Some(143));
+    assert!(!Path::new(&format!("/proc/{pid}/cwd")).exists());
     let ran = engine.run("true");
     assert!(said(&ran).contains("the engine does not answer on "), "{}", said(&ran));
+
     // As after a pulled plug: the engine finds old containers, and so does the owner.
-    engine.restart();
+    engine.restart(&[]);
     let ran = engine.run("echo again");
     assert_eq!(
         (ran.status.code(), ran.stdout.as_slice()),
@@ -162,6 +168,27 @@ fn a_killed_engine(engine: &mut Engine) {
         "{}",
         said(&ran)
     );
+
+    // Back with the container, it is asked again.
+    let mut owner = engine.start(STAYS, &[]);
+    assert_eq!(owner.line(), "up\n");
+    let pid = engine.container_pid();
+    engine.kill();
+    assert!(owner.complaint().contains(away));
+    engine.restart(&["--live-restore"]);
+    assert_eq!(owner.complaint(), "pisup: the engine is back\n");
+    assert_eq!(engine.inspect("{{.State.Pid}}"), pid.to_string());
+    owner.signal(Signal::TERM);
+    assert_eq!(owner.end(), (Some(0), "bye\n".to_owned()));
+
+    // Without --live-restore it ends what it finds. Nobody, or the engine itself, can say how.
+    let mut owner = engine.start(STAYS, &[]);
+    assert_eq!(owner.line(), "up\n");
+    engine.kill();
+    engine.restart(&[]);
+    let code = owner.end().0;
+    assert!(matches!(code, Some(0 | NO_CONTAINER)), "{code:?}");
+    assert_eq!(engine.docker(&["ps", "-q"]), "");
 }
 
 /// Whether this is the inner one; otherwise runs it.
@@ -218,14 +245,14 @@ impl Engine {
         assert!(up.success());
         let notify = UnixDatagram::bind(folder.join("notify")).unwrap();
         notify.set_read_timeout(Some(PATIENCE)).unwrap();
-        let daemon = Self::daemon(&folder);
+        let daemon = Self::daemon(&folder, &[]);
         let engine = Self { folder, daemon, notify };
         engine.until_ready();
         engine.import();
         engine
     }
 
-    fn daemon(folder: &Path) -> Child {
+    fn daemon(folder: &Path, more: &[&str]) -> Child {
         let at = |name: &str| folder.join(name).display().to_string();
         let log = std::fs::File::create(folder.join("log")).unwrap();
         let mut daemon = Command::new("dockerd");
@@ -233,7 +260,7 @@ impl Engine {
         daemon.args(["--data-root", &at("data"), "--exec-root", &at("exec")]);
         daemon.args(["--pidfile", &at("pid"), "--storage-driver=vfs", "--bridge=none"]);
         daemon.args(["--iptables=false", "--ip-masq=false", "--ip-forward=false"]);
-        daemon.env("NOTIFY_SOCKET", folder.join("notify"));
+        daemon.args(more).env("NOTIFY_SOCKET", folder.join("notify"));
         daemon.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap()
     }
 
@@ -329,9 +356,9 @@ impl Engine {
         waitid(WaitId::Pid(containerd), WaitIdOptions::EXITED).unwrap();
     }
 
-    fn restart(&mut self) {
+    fn restart(&mut self, more: &[&str]) {
         self.forget();
-        self.daemon = Self::daemon(&self.folder);
+        self.daemon = Self::daemon(&self.folder, more);
         self.until_ready();
     }
 }
@@ -364,6 +391,13 @@ impl Owner {
         // One byte at a time, so that nothing behind the line is taken.
         let out = self.0.stdout.as_mut().unwrap();
         BufReader::with_capacity(1, out).read_line(&mut line).unwrap();
+        line
+    }
+
+    fn complaint(&mut self) -> String {
+        let mut line = String::new();
+        let err = self.0.stderr.as_mut().unwrap();
+        BufReader::with_capacity(1, err).read_line(&mut line).unwrap();
         line
     }
 

@@ -3,7 +3,7 @@
 //! It makes the container, hands on its output, turns TERM into a timed stop, and ends with the
 //! container's own exit code. A container of its own that already runs with the same configuration
 //! is taken over: that is how a container survives the death of its owner. One of somebody else is
-//! never touched.
+//! never touched. When the engine goes away and the container does not, its owner waits.
 //!
 //! Exit codes are the container's (137 when it was killed, as the engine counts); 125 when there
 //! is none, because the engine could not do it or does not answer; 143 when TERM came first. What
@@ -16,11 +16,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::engine::{Engine, EngineError};
 use super::exchange::{Exchange, Trouble, Woken};
 use super::notify::Notify;
+use super::outage::{After, Life, ride_out};
 use super::{Failure, texts};
 use crate::wire::container::{ContainerArgs, Pull};
 use crate::wire::engine::{Seen, Step, fingerprint};
@@ -43,8 +45,12 @@ const MAX_LAYERS: usize = 256;
 
 /// Why there is no container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Error {
+pub(super) enum Error {
     Engine(EngineError),
+    /// It ended while its engine was away, which could have told how.
+    EndedUnseen,
+    /// The engine was away, and came back without the container.
+    Forgotten,
     /// The engine's socket, the name, and whose the container is.
     Taken(String, Box<Seen>),
     /// The engine's socket and the image.
@@ -61,6 +67,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Engine(error) => error.fmt(f),
+            Self::EndedUnseen => f.write_str("the container ended while its engine was away"),
+            Self::Forgotten => f.write_str("the engine is back, but not the container"),
             Self::Taken(name, seen) => {
                 let id = seen.id.get(..12).unwrap_or(&seen.id);
                 write!(f, "the name {name} is taken by container {id} (image {}), ", seen.image)?;
@@ -115,7 +123,7 @@ fn tell(error: &Error) -> u8 {
 }
 
 /// Its own words, apart from the container's.
-fn say(sentence: &str) {
+pub(super) fn say(sentence: &str) {
     let _ = writeln!(io::stderr(), "pisup: {sentence}");
 }
 
@@ -147,7 +155,7 @@ fn own(engine: &mut Engine, args: &ContainerArgs, notify: &Notify) -> Result<u8,
         Ok((output, end)) => {
             let pid = engine.inspect(&id).ok().flatten().map_or(0, |seen| seen.pid);
             notify.tell(&running(pid));
-            follow(engine, args, &id, Some(output), end)
+            follow(engine, notify, Held::new(args, &id, pid, Some(output), end))
         }
         Err(error) => {
             // It never ran, so nobody misses it.
@@ -183,7 +191,7 @@ fn take_over(
         }
     };
     notify.tell(&format!("X_PISUP_TAKEN_OVER=1\n{}", running(seen.pid)));
-    follow(engine, args, &seen.id, output, end)
+    follow(engine, notify, Held::new(args, &seen.id, seen.pid, output, end))
 }
 
 fn running(pid: u32) -> String {
@@ -191,55 +199,87 @@ fn running(pid: u32) -> String {
     format!("{pid}READY=1\nSTATUS=\n")
 }
 
-/// Hands on the output until the container has ended; its exit code.
-fn follow(
-    engine: &mut Engine,
-    args: &ContainerArgs,
-    id: &str,
-    mut output: Option<Exchange>,
-    mut end: Exchange,
-) -> Result<u8, Error> {
-    let mut frames = Frames::default();
-    let mut stop: Option<Exchange> = None;
-    let mut is_asked = engine.waiter.is_asked();
-    let mut is_told = false;
-    // The first output may have come together with the head of the reply.
-    pass_on(&mut output, &mut frames, &Ok(Progress::More));
-    loop {
-        if is_asked && !is_told {
-            match engine.begin_stop(id, args.stop_timeout_ms) {
-                Ok(exchange) => (stop, is_told) = (Some(exchange), true),
-                Err(error) => say(&error.to_string()),
+/// A container that runs: its output, and the reply that tells its end.
+struct Held<'a> {
+    args: &'a ContainerArgs,
+    id: &'a str,
+    life: Option<Life>,
+    output: Option<Exchange>,
+    frames: Frames,
+    end: Exchange,
+}
+
+/// Hands on the output until the container has ended, over the absences of its engine; its exit
+/// code.
+fn follow(engine: &mut Engine, notify: &Notify, mut held: Held<'_>) -> Result<u8, Error> {
+    while let Err(trouble) = held.until_end(engine) {
+        let error = lost(engine, trouble);
+        let Some(life) = &held.life else { return Err(error) };
+        notify.tell("STATUS=its engine is away\n");
+        match ride_out(engine, held.args, held.id, life, &error)? {
+            After::Stopped => return Ok(TERMINATED),
+            After::Back(output, end) => {
+                (held.output, held.frames, held.end) = (output, Frames::default(), end);
             }
         }
-        is_asked = false;
-        let watched = [output.as_ref(), Some(&end), stop.as_ref()];
-        match engine.waiter.wait(&watched, None).map_err(|trouble| lost(engine, trouble))? {
-            Woken::Exchange(0) => hand_on(&mut output, &mut frames),
-            Woken::Exchange(1) => match end.pump() {
-                Ok(Progress::More) => {}
-                Ok(Progress::Done) => break,
-                Err(trouble) => return Err(lost(engine, trouble)),
-            },
-            Woken::Exchange(_) => is_told = is_told && !is_refused(engine, &mut stop),
-            Woken::Asked => is_asked = true,
-            Woken::Late => {}
-        }
+        notify.tell("STATUS=\n");
     }
     engine.waiter.deafen();
     let until = Instant::now() + LAST_WORDS;
-    while output.is_some() {
-        match engine.waiter.wait(&[output.as_ref()], Some(until)) {
-            Ok(Woken::Exchange(_)) => hand_on(&mut output, &mut frames),
+    while let Some(output) = &held.output {
+        match engine.waiter.wait(&[Some(output.as_fd())], Some(until)) {
+            Ok(Woken::Fd(_)) => hand_on(&mut held.output, &mut held.frames),
             _ => break,
         }
     }
-    Ok(Engine::exit_code(&end)?)
+    Ok(Engine::exit_code(&held.end)?)
+}
+
+impl<'a> Held<'a> {
+    fn new(
+        args: &'a ContainerArgs,
+        id: &'a str,
+        pid: u32,
+        output: Option<Exchange>,
+        end: Exchange,
+    ) -> Self {
+        Self { args, id, life: Life::of(pid, id), output, frames: Frames::default(), end }
+    }
+
+    /// Hands on the output until the engine says that the container has ended.
+    fn until_end(&mut self, engine: &mut Engine) -> Result<(), Trouble> {
+        let mut stop: Option<Exchange> = None;
+        let mut is_asked = engine.waiter.is_asked();
+        let mut is_told = false;
+        // The first output may have come together with the head of the reply.
+        pass_on(&mut self.output, &mut self.frames, &Ok(Progress::More));
+        loop {
+            if is_asked && !is_told {
+                match engine.begin_stop(self.id, self.args.stop_timeout_ms) {
+                    Ok(exchange) => (stop, is_told) = (Some(exchange), true),
+                    Err(error) => say(&error.to_string()),
+                }
+            }
+            is_asked = false;
+            let exchanges = [self.output.as_ref(), Some(&self.end), stop.as_ref()];
+            let fds = exchanges.map(|exchange| exchange.map(AsFd::as_fd));
+            match engine.waiter.wait(&fds, None)? {
+                Woken::Fd(0) => hand_on(&mut self.output, &mut self.frames),
+                Woken::Fd(1) => {
+                    if self.end.pump()? == Progress::Done {
+                        return Ok(());
+                    }
+                }
+                Woken::Fd(_) => is_told = is_told && !is_refused(engine, &mut stop),
+                Woken::Asked => is_asked = true,
+                Woken::Late => {}
+            }
+        }
+    }
 }
 
 fn lost(engine: &Engine, trouble: Trouble) -> Error {
-    let doing = "waiting for the container (if it still runs, the next start takes it over)";
-    Error::Engine(engine.trouble(doing, trouble))
+    Error::Engine(engine.trouble("waiting for the container", trouble))
 }
 
 /// Takes what has come in and passes it on.

@@ -4,6 +4,7 @@
 //! again is the supervisor's to decide, since it knows for how long.
 
 use std::fmt;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::exchange::{Exchange, Trouble, Waiter, Woken};
@@ -197,9 +198,9 @@ impl Engine {
         let mut exchange = self.send(doing, "POST", &path, None, MAX_LINE)?;
         let until = Instant::now() + WITHIN;
         while exchange.reply().status().is_none() {
-            let woken = self.waiter.wait(&[Some(&exchange)], Some(until));
+            let woken = self.waiter.wait(&[Some(exchange.as_fd())], Some(until));
             let trouble = match woken.map_err(|trouble| nonsense(doing, trouble))? {
-                Woken::Exchange(_) => exchange.pump().err(),
+                Woken::Fd(_) => exchange.pump().err(),
                 Woken::Asked => Some(Trouble::Asked),
                 Woken::Late => Some(Trouble::Late(WITHIN.as_secs())),
             };

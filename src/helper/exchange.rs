@@ -128,8 +128,8 @@ pub struct Waiter {
 /// What ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Woken {
-    /// The exchange of this number can be pumped.
-    Exchange(usize),
+    /// The descriptor of this number is readable: an exchange can be pumped.
+    Fd(usize),
     /// TERM or INT has come; told once.
     Asked,
     /// The time is over.
@@ -146,23 +146,23 @@ impl Waiter {
         Ok(Self { poll, ready: Vec::new(), signals, is_asked: false, is_deaf: false })
     }
 
-    /// Waits until one of the exchanges can go on, a signal comes, or `until`.
+    /// Waits until one of the descriptors is readable, a signal comes, or `until`.
     pub fn wait(
         &mut self,
-        exchanges: &[Option<&Exchange>],
+        fds: &[Option<BorrowedFd<'_>>],
         until: Option<Instant>,
     ) -> Result<Woken, Trouble> {
         let broken = |fault: crate::sys::Fault| Trouble::Broken(fault.to_string());
         let watched = || {
             let numbers = 0_u64..;
-            numbers.zip(exchanges).filter_map(|(number, exchange)| Some((number, (*exchange)?)))
+            numbers.zip(fds).filter_map(|(number, fd)| Some((number, (*fd)?)))
         };
-        for (number, exchange) in watched() {
-            self.poll.add(exchange.as_fd(), number, Interest::Read).map_err(broken)?;
+        for (number, fd) in watched() {
+            self.poll.add(fd, number, Interest::Read).map_err(broken)?;
         }
         let woken = self.next(until);
-        for (_, exchange) in watched() {
-            self.poll.remove(exchange.as_fd());
+        for (_, fd) in watched() {
+            self.poll.remove(fd);
         }
         woken
     }
@@ -183,9 +183,9 @@ impl Waiter {
                     return Ok(Woken::Asked);
                 }
             }
-            let exchange = self.ready.iter().find(|ready| ready.token != SIGNALS);
-            if let Some(number) = exchange.and_then(|ready| usize::try_from(ready.token).ok()) {
-                return Ok(Woken::Exchange(number));
+            let fd = self.ready.iter().find(|ready| ready.token != SIGNALS);
+            if let Some(number) = fd.and_then(|ready| usize::try_from(ready.token).ok()) {
+                return Ok(Woken::Fd(number));
             }
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(Woken::Late);
@@ -205,8 +205,8 @@ impl Waiter {
             return Err(Trouble::Asked);
         }
         loop {
-            match self.wait(&[Some(exchange)], until)? {
-                Woken::Exchange(_) => {
+            match self.wait(&[Some(exchange.as_fd())], until)? {
+                Woken::Fd(_) => {
                     let progress = exchange.pump()?;
                     take(exchange)?;
                     if progress == Progress::Done {

@@ -16,6 +16,7 @@ pub mod etcd;
 pub mod exchange;
 pub mod files;
 pub mod notify;
+pub mod outage;
 pub mod owner;
 
 /// Runs the helper of that name; `None` when there is none.
