@@ -21,7 +21,8 @@ pub struct Places<'a> {
     pub boot_id: &'a str,
 }
 
-/// Reads a file of values; `None` when it is not there, or not a file that can be read.
+/// Reads a file of values; there are none when it is not there, and it is `None` when nobody can
+/// say, because it can not be read.
 ///
 /// The sentences (at most 17) are what is wrong with it; what is right counts all the same.
 #[must_use]
@@ -32,7 +33,7 @@ pub fn read(file: &Path) -> (Option<Values>, Vec<String>) {
             let told = |error| format!("{}: {error}", file.display());
             (Some(parsed.values), parsed.errors.iter().map(told).collect())
         }
-        Err(fault) if fault.is_missing() => (None, Vec::new()),
+        Err(fault) if fault.is_missing() => (Some(Values::new()), Vec::new()),
         Err(fault) => (None, vec![fault.to_string()]),
     }
 }
@@ -126,7 +127,7 @@ mod tests {
     fn values_are_read_and_errors_are_sentences() {
         let node = Node::new();
         let file = &node.exports.file;
-        assert_eq!(read(file), (None, Vec::new()));
+        assert_eq!(read(file), (Some(Values::new()), Vec::new()));
         files::make_dir(file.parent().unwrap()).unwrap();
         fs::write(file, "FLANNEL_MTU=1472\noops\n").unwrap();
         let (values, errors) = read(file);

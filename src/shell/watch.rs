@@ -38,13 +38,21 @@ pub enum Want {
 pub struct Fired<K> {
     /// The paths that may have appeared or been replaced. It can be a false alarm, never a miss.
     pub keys: BTreeSet<K>,
+    /// The paths that were removed or renamed away, and may be there again by now.
+    pub taken: BTreeSet<K>,
     /// What can no longer be watched, and why.
     pub faults: Vec<(K, Fault)>,
 }
 
+impl<K> Fired<K> {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.taken.is_empty() && self.faults.is_empty()
+    }
+}
+
 impl<K> Default for Fired<K> {
     fn default() -> Self {
-        Self { keys: BTreeSet::new(), faults: Vec::new() }
+        Self { keys: BTreeSet::new(), taken: BTreeSet::new(), faults: Vec::new() }
     }
 }
 
@@ -89,7 +97,7 @@ impl<K: Copy + Ord> Watches<K> {
                 break;
             }
         }
-        if !self.fired.keys.is_empty() || !self.fired.faults.is_empty() {
+        if !self.fired.is_empty() {
             // The others are still to be told, and the kernel would not say so a second time.
             self.inotify.nudge()?;
         }
@@ -101,6 +109,7 @@ impl<K: Copy + Ord> Watches<K> {
     /// Watches it no more.
     pub fn remove(&mut self, key: K) {
         self.fired.keys.remove(&key);
+        self.fired.taken.remove(&key);
         if let Some(Watched { place: Some(place), .. }) = self.paths.remove(&key) {
             self.drop_if_unused(place.watch);
         }
@@ -131,6 +140,7 @@ impl<K: Copy + Ord> Watches<K> {
                 match watched.concern(event.watch, &event.change) {
                     Concern::Nothing => {}
                     Concern::Fires => drop(self.fired.keys.insert(*key)),
+                    Concern::Taken => drop(self.fired.taken.insert(*key)),
                     Concern::Misplaced => drop(misplaced.insert(*key)),
                 }
             }
@@ -216,6 +226,8 @@ enum Concern {
     Nothing,
     /// It may be there now.
     Fires,
+    /// It is there no more.
+    Taken,
     /// It has to be watched from elsewhere now.
     Misplaced,
 }
@@ -227,7 +239,14 @@ impl Watched {
         };
         match change {
             Change::Gone => Concern::Misplaced,
-            Change::Made(name) | Change::Written(name) if *name != place.name => Concern::Nothing,
+            Change::Made(name) | Change::Written(name) | Change::Taken(name)
+                if *name != place.name =>
+            {
+                Concern::Nothing
+            }
+            // Of a directory on the way the directory itself tells.
+            Change::Taken(_) if !place.is_parent => Concern::Nothing,
+            Change::Taken(_) => Concern::Taken,
             Change::Made(_) | Change::Written(_) if !place.is_parent => Concern::Misplaced,
             Change::Written(_) => Concern::Fires,
             Change::Made(_) if self.is_there() => Concern::Fires,
@@ -337,7 +356,9 @@ mod tests {
         fs::rename(&other, &path).unwrap();
         assert_eq!(taken(&mut watches), [PRESENCE, CONTENT]);
         fs::remove_file(&path).unwrap();
-        assert_eq!(taken(&mut watches), NOTHING);
+        let fired = watches.take().unwrap();
+        assert!(fired.keys.is_empty());
+        assert_eq!(fired.taken.into_iter().collect::<Vec<_>>(), [PRESENCE, CONTENT]);
 
         fs::write(&other, "x").unwrap();
         fs::hard_link(&other, &path).unwrap();

@@ -38,6 +38,12 @@ impl Shell {
                 purpose;
             self.note(unit, fault.to_string());
         }
+        for purpose in fired.taken {
+            // Readiness and the world do not go back on their word; values do.
+            if let Purpose::Exports(unit) = purpose {
+                self.read_exports(unit);
+            }
+        }
         for purpose in fired.keys {
             match purpose {
                 Purpose::Exports(unit) => self.read_exports(unit),
@@ -108,7 +114,7 @@ impl Shell {
             return;
         }
         let (values, errors) = exports::read(&spec.file);
-        let is_kept = spec.keeps && values.is_some();
+        let is_kept = spec.keeps && values.as_ref().is_some_and(|values| !values.is_empty());
         if let Some(values) = values {
             self.inbox.push_back(Event::Exports(unit, values));
         }

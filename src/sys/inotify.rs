@@ -33,6 +33,8 @@ pub enum Change {
     Made(OsString),
     /// This name was renamed to, or its writer has closed it.
     Written(OsString),
+    /// This name was removed or renamed away.
+    Taken(OsString),
     /// The directory itself is gone, moved or unmounted.
     Gone,
 }
@@ -76,6 +78,8 @@ impl Inotify {
         let flags = inotify::WatchFlags::CREATE
             | inotify::WatchFlags::MOVED_TO
             | inotify::WatchFlags::CLOSE_WRITE
+            | inotify::WatchFlags::DELETE
+            | inotify::WatchFlags::MOVED_FROM
             | inotify::WatchFlags::DELETE_SELF
             | inotify::WatchFlags::MOVE_SELF
             | inotify::WatchFlags::ONLYDIR;
@@ -136,6 +140,7 @@ fn decode(event: &inotify::Event<'_>) -> Option<Event> {
     let flags = event.events();
     let name = event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
     let written = inotify::ReadFlags::CLOSE_WRITE | inotify::ReadFlags::MOVED_TO;
+    let taken = inotify::ReadFlags::DELETE | inotify::ReadFlags::MOVED_FROM;
     let gone = inotify::ReadFlags::DELETE_SELF
         | inotify::ReadFlags::MOVE_SELF
         | inotify::ReadFlags::UNMOUNT
@@ -143,6 +148,7 @@ fn decode(event: &inotify::Event<'_>) -> Option<Event> {
     let change = match name {
         Some(name) if flags.intersects(inotify::ReadFlags::CREATE) => Change::Made(name),
         Some(name) if flags.intersects(written) => Change::Written(name),
+        Some(name) if flags.intersects(taken) => Change::Taken(name),
         None if flags.intersects(gone) => Change::Gone,
         _ => return None,
     };
