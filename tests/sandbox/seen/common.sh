@@ -111,4 +111,4 @@ start_container() {
 container_pid() { docker inspect -f '{{.State.Pid}}' "$1"; }
 
 create_master() { node_create master master "$sandbox_master" >/dev/null; }
-create_worker() { node_create_worker >/dev/null; }
+create_worker() { node_create worker worker 198.51.100.2 >/dev/null; }

@@ -3,7 +3,7 @@
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
-on() { here_node=$1; shift; "$@"; }
+on() { local here_node=$1; shift; "$@"; }
 
 a_worker_without_its_master_waits() {
     create_worker
