@@ -1,0 +1,131 @@
+//! Jobs: the plan, the progress, the end, and what ends the waiting before it.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::sync::mpsc;
+
+use pisup::wire::ctl::{PlanDoc, PlanStep, Reply, StepKind};
+
+use super::common::{done, progress};
+use super::double::{Double, Ended, PATIENCE};
+
+fn restart_of_docker() -> String {
+    let step = |kind, unit: &str, because: &str| PlanStep {
+        kind,
+        unit: unit.to_owned(),
+        because: because.to_owned(),
+        condition: None,
+    };
+    let plan = vec![
+        step(StepKind::Stop, "docker", "restarted by name"),
+        step(StepKind::Start, "docker", "restarted by name"),
+    ];
+    Reply::Plan(PlanDoc { plan, changes: vec![] }).to_line()
+}
+
+#[test]
+fn a_job_tells_its_plan_its_progress_and_its_end() {
+    let answer = restart_of_docker()
+        + &progress("docker", "stopping", "restarted by name")
+        + "{\"is\":\"something of tomorrow\",\"x\":1}\n"
+        + &progress("docker", "ready", "ready")
+        + &done(0, "docker is ready");
+    let double = Double::saying(answer.clone());
+    let ended = double.ctl("restart docker");
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    assert_eq!(
+        ended.out,
+        "stop     docker  restarted by name\n\
+         start    docker  restarted by name\n\
+         docker is stopping: restarted by name\n\
+         docker is ready\n\
+         docker is ready\n"
+    );
+    assert_eq!(double.requests.recv().unwrap(), r#"{"v":1,"do":"restart","units":["docker"]}"#);
+    double.join();
+    let double = Double::saying(answer.clone());
+    let lines: Vec<&str> = answer.lines().filter(|line| !line.contains("tomorrow")).collect();
+    assert_eq!(double.ctl("restart docker --json").out, lines.join("\n") + "\n");
+    double.join();
+}
+
+#[test]
+fn a_job_that_fails_ends_with_1_after_its_progress() {
+    let answer = restart_of_docker()
+        + &progress("docker", "backoff", "exit code 1")
+        + &done(1, "docker ended with exit code 1 before it was ready");
+    let ended = Double::saying(answer).ctl("restart docker");
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.out.ends_with("docker is backoff: exit code 1\n"), "{}", ended.out);
+    assert_eq!(ended.err, "pisup: docker ended with exit code 1 before it was ready\n");
+}
+
+#[test]
+fn a_dry_run_is_the_plan_only() {
+    let answer = restart_of_docker() + &done(0, "");
+    let double = Double::saying(answer.clone());
+    assert_eq!(
+        double.ctl("restart --dry-run --json docker").out,
+        "{\"plan\":[{\"do\":\"stop\",\"unit\":\"docker\",\"because\":\"restarted by name\"},\
+         {\"do\":\"start\",\"unit\":\"docker\",\"because\":\"restarted by name\"}]}\n"
+    );
+    let request = r#"{"v":1,"do":"restart","units":["docker"],"dry_run":true}"#;
+    assert_eq!(double.requests.recv().unwrap(), request);
+    double.join();
+    let ended = Double::saying(answer).ctl("restart --dry-run docker");
+    assert_eq!(
+        ended.out,
+        "stop     docker  restarted by name\nstart    docker  restarted by name\n"
+    );
+}
+
+#[test]
+fn a_timeout_ends_with_6_and_says_that_the_job_goes_on() {
+    let (closed, is_closed) = mpsc::channel();
+    let double = Double::new(move |mut peer| {
+        peer.request();
+        peer.send(progress("docker", "starting", "not yet: notify"));
+        let _ = closed.send(peer.request());
+    });
+    let ended = double.ctl("--timeout 2s start docker");
+    assert_eq!(ended.code, Some(6));
+    assert_eq!(ended.out, "docker is starting: not yet: notify\n");
+    assert_eq!(
+        ended.err,
+        "pisup: not done within 2s; the start of docker goes on; \
+         last news: docker is starting: not yet: notify\n"
+    );
+    assert_eq!(is_closed.recv_timeout(PATIENCE), Ok(None));
+    double.join();
+    let ended = Double::saying("").ctl("status --timeout 200ms");
+    assert_eq!(ended.code, Some(6));
+    assert!(ended.err.contains("no answer within 200ms"), "{}", ended.err);
+    assert_eq!(Double::saying("").ctl("start a --timeout 0s").code, Some(6));
+}
+
+#[test]
+fn ctrl_c_ends_the_waiting_and_closes_the_connection() {
+    let (closed, is_closed) = mpsc::channel();
+    let double = Double::new(move |mut peer| {
+        peer.request();
+        peer.send(progress("docker", "starting", ""));
+        let _ = closed.send(peer.request());
+    });
+    let mut child = double
+        .run
+        .ctl("start docker kubelet")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "docker is starting\n");
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ended = Ended::wait(child);
+    assert_eq!(ended.code, Some(130));
+    assert_eq!(ended.err, "pisup: no longer waiting; the start of docker, kubelet goes on\n");
+    assert_eq!(is_closed.recv_timeout(PATIENCE), Ok(None));
+    double.join();
+}
