@@ -6,6 +6,8 @@
 
 #[path = "cli/answer.rs"]
 mod answer;
+#[path = "cli/check.rs"]
+mod check;
 #[path = "cli/common.rs"]
 mod common;
 #[path = "cli/double.rs"]

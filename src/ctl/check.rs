@@ -27,7 +27,8 @@ pub fn run(
             writeln!(screen.out, "{}", lines.join("\n"))?;
         }
         if errors.is_empty() {
-            writeln!(screen.out, "{} units, no errors", units.len())?;
+            let plural = if units.len() == 1 { "" } else { "s" };
+            writeln!(screen.out, "{} unit{plural}, no errors", units.len())?;
         }
     }
     match errors.len() {

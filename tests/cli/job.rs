@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::sync::mpsc;
 
-use pisup::wire::ctl::{PlanDoc, PlanStep, Reply, StepKind};
+use pisup::wire::ctl::{ChangeDoc, PlanDoc, PlanStep, Reply, StepKind};
 
 use super::common::{done, progress};
 use super::double::{Double, Ended, PATIENCE};
@@ -128,4 +128,69 @@ fn ctrl_c_ends_the_waiting_and_closes_the_connection() {
     assert_eq!(ended.err, "pisup: no longer waiting; the start of docker, kubelet goes on\n");
     assert_eq!(is_closed.recv_timeout(PATIENCE), Ok(None));
     double.join();
+}
+
+#[test]
+fn who_does_not_wait_says_so_to_the_supervisor() {
+    for (line, request) in [
+        ("start a --no-wait", r#"{"v":1,"do":"start","units":["a"],"no_wait":true}"#),
+        ("stop --no-wait a b", r#"{"v":1,"do":"stop","units":["a","b"],"no_wait":true}"#),
+        ("restart --no-wait a", r#"{"v":1,"do":"restart","units":["a"],"no_wait":true}"#),
+        ("reload --no-wait a", r#"{"v":1,"do":"reload","units":["a"],"no_wait":true}"#),
+        ("reload-config --no-wait", r#"{"v":1,"do":"reload-config","no_wait":true}"#),
+        ("shutdown --no-wait", r#"{"v":1,"do":"shutdown","no_wait":true}"#),
+        ("kill HUP a", r#"{"v":1,"do":"kill","unit":"a","signal":"HUP"}"#),
+    ] {
+        let double = Double::saying(done(0, "it is under way"));
+        let ended = double.ctl(line);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(0), "it is under way\n"), "{line}");
+        assert_eq!(double.requests.recv().unwrap(), request);
+        double.join();
+    }
+    // What does not wait has no reason to take long, and a supervisor that hangs is told.
+    let ended = Double::saying("").ctl("start a --no-wait --timeout 200ms");
+    assert_eq!(ended.code, Some(6));
+    assert!(ended.err.contains("no answer within 200ms"), "{}", ended.err);
+}
+
+#[test]
+fn a_new_configuration_is_told_by_unit_before_its_plan() {
+    let change =
+        |unit: &str, what: &str| ChangeDoc { unit: unit.to_owned(), what: what.to_owned() };
+    let doc = PlanDoc {
+        plan: vec![],
+        changes: vec![change("", "shutdown changed"), change("web", "added")],
+    };
+    let answer = Reply::Plan(doc).to_line() + &done(0, "");
+    let double = Double::saying(answer.clone());
+    let ended = double.ctl("reload-config --dry-run");
+    assert_eq!(ended.out, "node: shutdown changed\nweb: added\nnothing to do\n");
+    assert_eq!(double.requests.recv().unwrap(), r#"{"v":1,"do":"reload-config","dry_run":true}"#);
+    double.join();
+    assert_eq!(
+        Double::saying(answer).ctl("reload-config --dry-run --json").out,
+        "{\"plan\":[],\"changes\":[{\"unit\":\"\",\"what\":\"shutdown changed\"},\
+         {\"unit\":\"web\",\"what\":\"added\"}]}\n"
+    );
+}
+
+#[test]
+fn a_step_that_may_not_happen_says_when_it_does() {
+    let step = PlanStep {
+        kind: StepKind::Prepare,
+        unit: "docker".to_owned(),
+        because: "flannel is restarted".to_owned(),
+        condition: Some("FLANNEL_SUBNET changes".to_owned()),
+    };
+    let answer =
+        Reply::Plan(PlanDoc { plan: vec![step], changes: vec![] }).to_line() + &done(0, "");
+    assert_eq!(
+        Double::saying(answer.clone()).ctl("restart flannel --dry-run").out,
+        "prepare  docker  flannel is restarted (only if FLANNEL_SUBNET changes)\n"
+    );
+    assert_eq!(
+        Double::saying(answer).ctl("restart flannel --dry-run --json").out,
+        "{\"plan\":[{\"do\":\"prepare\",\"unit\":\"docker\",\
+         \"because\":\"flannel is restarted\",\"if\":\"FLANNEL_SUBNET changes\"}]}\n"
+    );
 }

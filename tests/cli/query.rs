@@ -1,13 +1,13 @@
 //! Questions: documents to text, to JSON and to an exit code.
 
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
 use pisup::ctl::show::{self, Look};
-use pisup::wire::ctl::{EventDoc, LogDoc, Reply, StatusDoc, SupervisorDoc};
+use pisup::wire::ctl::{EnvDoc, EventDoc, LogDoc, Reply, StatusDoc, SupervisorDoc, WhyDoc};
 
 use super::common::{done, golden, node, status, unit};
-use super::double::{Double, Ended};
+use super::double::{Double, Ended, PATIENCE};
 
 #[test]
 fn the_table_is_a_golden_text() {
@@ -156,5 +156,91 @@ fn a_full_disk_is_told() {
     let ended = Ended::of(&output);
     assert_eq!(ended.code, Some(1));
     assert!(ended.err.contains("No space left on device"), "{}", ended.err);
+    double.join();
+}
+
+#[test]
+fn who_follows_sees_each_line_when_it_comes_until_the_time_is_over() {
+    let double = Double::new(|mut peer| {
+        peer.request();
+        let log = |line: &str| {
+            let (unit, line) = ("a".to_owned(), line.to_owned());
+            Reply::Log(LogDoc { unit, line, ..LogDoc::default() }).to_line()
+        };
+        peer.send(log("old"));
+        peer.send(log("new"));
+        assert_eq!(peer.request(), None);
+    });
+    let ended = double.ctl("logs -f -n 5 a --timeout 500ms");
+    assert_eq!((ended.code, ended.out.as_str()), (Some(6), "old\nnew\n"));
+    assert_eq!(ended.err, "pisup: the time that --timeout gave is over\n");
+    let request = r#"{"v":1,"do":"logs","units":["a"],"n":5,"follow":true}"#;
+    assert_eq!(double.requests.recv().unwrap(), request);
+    double.join();
+}
+
+#[test]
+fn events_come_as_lines_while_they_are_followed() {
+    let event = EventDoc {
+        at_ms: 7,
+        wall: "2024-01-01T00:00:00Z".to_owned(),
+        unit: "a".to_owned(),
+        from: "starting".to_owned(),
+        to: "ready".to_owned(),
+        cause: "ready".to_owned(),
+    };
+    let (gone, is_gone) = std::sync::mpsc::channel();
+    let double = Double::new(move |mut peer| {
+        peer.request();
+        peer.send(Reply::Event(event).to_line());
+        let _ = gone.send(peer.request());
+    });
+    let mut child = double
+        .run
+        .ctl("events -f --json")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    let expected = concat!(
+        r#"{"at_ms":7,"wall":"2024-01-01T00:00:00Z","unit":"a","from":"starting","#,
+        r#""to":"ready","cause":"ready"}"#,
+    );
+    assert_eq!(line.trim_end(), expected);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let ended = Ended::wait(child);
+    assert_eq!((ended.out.as_str(), ended.err.as_str()), ("", ""), "^C is no failure to tell");
+    assert_eq!(is_gone.recv_timeout(PATIENCE), Ok(None), "and the supervisor is left alone");
+    double.join();
+}
+
+#[test]
+fn reasons_and_environments_are_documents_too() {
+    for (line, reply, json) in [
+        (
+            "why a --json",
+            Reply::Why(WhyDoc { unit: "a".to_owned(), chain: vec![] }),
+            r#"{"unit":"a","chain":[]}"#,
+        ),
+        (
+            "env a --json",
+            Reply::Env(EnvDoc { unit: "a".to_owned(), ..EnvDoc::default() }),
+            r#"{"unit":"a","exec":[],"env":{},"values":{}}"#,
+        ),
+    ] {
+        let double = Double::saying(reply.to_line() + &done(0, ""));
+        let ended = double.ctl(line);
+        assert_eq!((ended.code, ended.out.trim_end()), (Some(0), json));
+        double.join();
+    }
+}
+
+#[test]
+fn no_colour_where_nobody_looks() {
+    let double = Double::saying(status(node()));
+    assert!(!double.ctl("status").out.contains('\x1b'));
     double.join();
 }
