@@ -1,6 +1,8 @@
 //! What a changed configuration leads to: what starts anew, and what is just taken over.
 
+use pisup::config::plan::Plan;
 use pisup::config::{Change, difference};
+use pisup::machine::{Action, Event, Machine, Tick};
 
 use super::common::MASTER;
 use super::good::plan_of;
@@ -175,4 +177,25 @@ fn the_deadline_of_the_shutdown_is_taken_over() {
     let new = plan_of(&format!("{MASTER}[shutdown]\ntimeout = \"5m\"\n"), &[]);
     let adopted = Change::Adopt(vec!["shutdown"]);
     assert_eq!(difference(&old, &new), [(String::new(), adopted)], "of the node as a whole");
+}
+
+#[test]
+fn a_plan_for_a_new_configuration_names_its_units() {
+    let text = |program: &str| format!("[command]\nexec = [\"{program}\"]\n");
+    let old = plan_of(MASTER, &[("b", &text("b")), ("gone", &text("x"))]);
+    let new = plan_of(MASTER, &[("a", &text("a")), ("b", &text("c"))]);
+    let specs = |plan: &Plan| plan.units.iter().map(|unit| unit.spec.clone()).collect::<Vec<_>>();
+    let mut machine = Machine::new(specs(&old), 1);
+    let mut todo = machine.step(Event::Boot, Tick(1));
+    while let Some(action) = todo.pop() {
+        if let Action::Spawn(unit, run) = action {
+            todo.extend(machine.step(Event::Spawned(unit, run), Tick(1)));
+        }
+    }
+    let restarted = [new.find("b").unwrap()];
+    let (steps, after) = machine.plan_reload(specs(&new), &restarted, Tick(2));
+    let mut told: Vec<(&str, &str)> =
+        steps.iter().map(|step| (step.what.word(), after.name(step.unit))).collect();
+    told.sort_unstable();
+    assert_eq!(told, [("start", "a"), ("start", "b"), ("stop", "b"), ("stop", "gone")]);
 }
