@@ -194,3 +194,14 @@ fn a_step_that_may_not_happen_says_when_it_does() {
          \"because\":\"flannel is restarted\",\"if\":\"FLANNEL_SUBNET changes\"}]}\n"
     );
 }
+
+#[test]
+fn a_job_that_moves_no_process_is_not_called_nothing() {
+    let answer = Reply::Plan(PlanDoc::default()).to_line()
+        + &progress("web", "down", "stopped by name")
+        + &done(0, "web is down");
+    let ended = Double::saying(answer).ctl("stop web");
+    assert_eq!(ended.out, "web is down: stopped by name\nweb is down\n");
+    let answer = Reply::Plan(PlanDoc::default()).to_line() + &done(0, "");
+    assert_eq!(Double::saying(answer).ctl("stop web --dry-run").out, "nothing to do\n");
+}
