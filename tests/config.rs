@@ -12,3 +12,9 @@
 mod bad;
 #[path = "config/common.rs"]
 mod common;
+#[path = "config/difference.rs"]
+mod difference;
+#[path = "config/good.rs"]
+mod good;
+#[path = "config/values.rs"]
+mod values;

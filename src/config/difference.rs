@@ -2,7 +2,9 @@
 
 use crate::machine::UnitId;
 
-use super::plan::{Job, Piece, Plan, Prepare, Probes, Process, Reload, Step, Text, Unit};
+use super::plan::{
+    Container, Job, Piece, Plan, Prepare, Probes, Process, Pull, Reload, Step, Text, Unit,
+};
 
 /// What becomes of a unit when a new plan takes the place of the old one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub enum Change {
     Adopt(Vec<&'static str>),
 }
 
-/// All units that differ, by name.
+/// All units that differ, by name; the empty name is the node as a whole.
 #[must_use]
 pub fn difference(old: &Plan, new: &Plan) -> Vec<(String, Change)> {
     let mut changes = Vec::new();
@@ -34,6 +36,9 @@ pub fn difference(old: &Plan, new: &Plan) -> Vec<(String, Change)> {
     let is_gone = |unit: &&Unit| new.find(&unit.spec.name).is_none();
     let gone = old.units.iter().filter(is_gone);
     changes.extend(gone.map(|unit| (unit.spec.name.clone(), Change::Removed)));
+    if old.node.shutdown_timeout_ms != new.node.shutdown_timeout_ms {
+        changes.push((String::new(), Change::Adopt(vec!["shutdown"])));
+    }
     changes.sort_by(|a, b| a.0.cmp(&b.0));
     changes
 }
@@ -46,7 +51,7 @@ fn to_new(old: &Plan, new: &Plan, id: UnitId) -> UnitId {
 
 fn change(old: &Unit, new: &Unit) -> Option<Change> {
     let (a, b) = (&old.spec, &new.spec);
-    let mut restart = job_changes(&old.job, &new.job);
+    let mut restart = job_changes(old, new);
     restart.extend(differing([
         ("kind", a.kind == b.kind),
         ("socket", old.sockets == new.sockets),
@@ -77,6 +82,7 @@ fn change(old: &Unit, new: &Unit) -> Option<Change> {
         ("stop", a.stop == b.stop && old.stop == new.stop),
         ("reload", old.reload == new.reload),
         ("log", old.log == new.log),
+        ("pull", pull(old) == pull(new)),
     ]);
     (!adopt.is_empty()).then_some(Change::Adopt(adopt))
 }
@@ -89,8 +95,8 @@ fn exported_file(unit: &Unit) -> Option<&std::path::Path> {
     unit.exports.as_ref().map(|exports| exports.file.as_path())
 }
 
-fn job_changes(old: &Job, new: &Job) -> Vec<&'static str> {
-    match (old, new) {
+fn job_changes(old: &Unit, new: &Unit) -> Vec<&'static str> {
+    match (&old.job, &new.job) {
         (Job::Command(old), Job::Command(new)) => {
             let (a, b) = (&old.process, &new.process);
             differing([
@@ -100,7 +106,26 @@ fn job_changes(old: &Job, new: &Job) -> Vec<&'static str> {
                 ("process", without_names(a) == without_names(b)),
             ])
         }
-        (old, new) => differing([("container", old == new)]),
+        (Job::Container(a), Job::Container(b)) => {
+            let made = |container: &Container| Container {
+                pull: Pull::Missing,
+                pull_timeout_ms: None,
+                ..container.clone()
+            };
+            // Its owner was told at its start how to end it.
+            let is_ended_alike = old.stop.signal == new.stop.signal
+                && old.spec.stop.timeout_ms == new.spec.stop.timeout_ms;
+            differing([("container", made(a) == made(b) && is_ended_alike)])
+        }
+        _ => vec!["command"],
+    }
+}
+
+/// When the image is fetched, which matters at the next start only.
+fn pull(unit: &Unit) -> Option<(Pull, Option<u64>)> {
+    match &unit.job {
+        Job::Command(_) => None,
+        Job::Container(container) => Some((container.pull, container.pull_timeout_ms)),
     }
 }
 

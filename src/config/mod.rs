@@ -4,6 +4,7 @@
 //! the host knows. It finds all errors of all files at once, or answers with a [`Plan`] in which
 //! every default is filled in and every reference leads somewhere.
 
+mod clash;
 mod diag;
 mod difference;
 mod graph;
@@ -89,14 +90,29 @@ pub fn hints(node: &str) -> Hints {
 /// Reads a configuration: the plan, or everything that is wrong, by file and line.
 pub fn load(
     node: Source,
+    units: Vec<Source>,
+    defaults: &Defaults,
+) -> Result<Plan, Vec<Diagnostic>> {
+    load_beside(node, units, &[], defaults)
+}
+
+/// The same beside files of units that could not be read: they are no unknown units.
+pub fn load_beside(
+    node: Source,
     mut units: Vec<Source>,
+    unread: &[PathBuf],
     defaults: &Defaults,
 ) -> Result<Plan, Vec<Diagnostic>> {
     units.sort_by(|a, b| a.path.cmp(&b.path));
     let node_file = File::new(&node.path, &node.text);
     let site = node::read(&node_file, &read::parse(&node_file), defaults);
-    let files: Vec<File<'_>> = units.iter().map(|unit| File::new(&unit.path, &unit.text)).collect();
-    let documents: Vec<_> = files.iter().map(read::parse).collect();
+    let mut files: Vec<File<'_>> =
+        units.iter().map(|unit| File::new(&unit.path, &unit.text)).collect();
+    let mut documents: Vec<_> = files.iter().map(read::parse).collect();
+    for path in unread {
+        files.push(File::new(path, ""));
+        documents.push(None);
+    }
     let pairs = files.iter().zip(&documents);
     let heads: Vec<Head<'_>> =
         pairs.map(|(file, document)| Head::read(file, document, &site)).collect();
@@ -167,6 +183,7 @@ fn lower(heads: &[Head<'_>], site: &node::Site) -> (Vec<plan::Unit>, Vec<String>
         units.extend(lower::unit(head, own, site, &peers).filter(|_| head.is_present));
     }
     units.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+    clash::report(&units, heads);
     (units, notes)
 }
 

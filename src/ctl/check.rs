@@ -1,18 +1,9 @@
 //! `pisup check`: all that is wrong with a configuration at once, or that nothing is.
 
-use serde::Serialize;
-
 use super::{Failure, Screen, show};
 use crate::config::plan::Plan;
-
-/// `check --json`.
-#[derive(Debug, Serialize)]
-struct CheckDoc<'a> {
-    ok: bool,
-    units: Vec<&'a str>,
-    notes: &'a [String],
-    errors: &'a [String],
-}
+use crate::wire::check::CheckDoc;
+use crate::wire::ctl::to_json;
 
 /// Tells what came of reading a configuration.
 pub fn run(
@@ -28,15 +19,16 @@ pub fn run(
     let notes = plan.as_ref().map(|plan| plan.notes.as_slice()).unwrap_or_default();
     let units: Vec<&str> = units.collect();
     if is_json {
-        let doc = CheckDoc { ok: errors.is_empty(), units, notes, errors: &errors };
-        writeln!(screen.out, "{}", serde_json::to_string(&doc).unwrap_or_default())?;
+        let doc = CheckDoc { ok: errors.is_empty(), units: &units, notes, errors: &errors };
+        writeln!(screen.out, "{}", to_json(&doc))?;
     } else {
         for text in notes.iter().map(|note| format!("note: {note}")).chain(errors.iter().cloned()) {
             let lines: Vec<String> = text.lines().map(show::clean).collect();
             writeln!(screen.out, "{}", lines.join("\n"))?;
         }
         if errors.is_empty() {
-            writeln!(screen.out, "{} units, no errors", units.len())?;
+            let plural = if units.len() == 1 { "" } else { "s" };
+            writeln!(screen.out, "{} unit{plural}, no errors", units.len())?;
         }
     }
     match errors.len() {

@@ -45,7 +45,11 @@ pub fn run(
             }
             Next::Reply(Reply::Plan(plan)) => {
                 live.clear(out)?;
-                show::plan(out, &plan)?;
+                // A stop of what waits moves no process, and yet there is something to do.
+                match plan.plan.is_empty() && !is_dry_run(request) {
+                    true => show::changes(out, &plan)?,
+                    false => show::plan(out, &plan)?,
+                }
             }
             Next::Reply(Reply::Progress(progress)) => live.tell(out, progress)?,
             Next::Reply(reply) => {

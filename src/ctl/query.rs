@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::client::{Connection, Next};
-use super::{Failure, Screen, show};
+use super::{Failure, Screen, job, show};
 use crate::wire::ctl::{
     Done, EventDoc, LogDoc, Reply, Request, StatusDoc, UnitDoc, VERSION, to_json,
 };
@@ -32,7 +32,7 @@ pub fn run(
         _ => None,
     };
     let mut running = Ok(());
-    while let Some(reply) = next(connection, screen.out)? {
+    while let Some(reply) = next(connection, request, screen.out)? {
         if let Reply::Status(doc) = &reply {
             check_version(doc)?;
             if let (Request::Status { unit: Some(_) }, [unit]) = (request, doc.units.as_slice()) {
@@ -73,8 +73,9 @@ pub fn unit(
     screen: &mut Screen<'_>,
 ) -> Result<(), Failure> {
     let mut found = None;
-    connection.ask(&Request::Status { unit: Some(name.to_owned()) })?;
-    while let Some(reply) = next(connection, screen.out)? {
+    let request = Request::Status { unit: Some(name.to_owned()) };
+    connection.ask(&request)?;
+    while let Some(reply) = next(connection, &request, screen.out)? {
         if let Reply::Status(doc) = reply {
             check_version(&doc)?;
             found = doc.units.into_iter().next();
@@ -85,15 +86,17 @@ pub fn unit(
     };
     let units = || vec![name.to_owned()];
     let mut events: Vec<EventDoc> = Vec::new();
-    connection.ask(&Request::Events { units: units(), n: Some(STATUS_EVENTS), follow: false })?;
-    while let Some(reply) = next(connection, screen.out)? {
+    let request = Request::Events { units: units(), n: Some(STATUS_EVENTS), follow: false };
+    connection.ask(&request)?;
+    while let Some(reply) = next(connection, &request, screen.out)? {
         if let Reply::Event(doc) = reply {
             events.push(doc);
         }
     }
     let mut lines: Vec<LogDoc> = Vec::new();
-    connection.ask(&Request::Logs { units: units(), n: Some(STATUS_LINES), follow: false })?;
-    while let Some(reply) = next(connection, screen.out)? {
+    let request = Request::Logs { units: units(), n: Some(STATUS_LINES), follow: false };
+    connection.ask(&request)?;
+    while let Some(reply) = next(connection, &request, screen.out)? {
         if let Reply::Log(doc) = reply {
             lines.push(doc);
         }
@@ -104,13 +107,22 @@ pub fn unit(
 }
 
 /// The next line of an answer; `None` is its end. What is shown so far is shown before waiting.
-fn next(connection: &mut Connection, out: &mut dyn Write) -> Result<Option<Reply>, Failure> {
+fn next(
+    connection: &mut Connection,
+    request: &Request,
+    out: &mut dyn Write,
+) -> Result<Option<Reply>, Failure> {
     let reply = match connection.buffered()? {
         Some(reply) => reply,
         None => {
             out.flush()?;
             match connection.wait(None)? {
                 Next::Reply(reply) => reply,
+                // Who follows has got what there was; nobody hangs.
+                Next::Late if job::is_waiting(request) => {
+                    let message = "the time that --timeout gave is over";
+                    return Err(Failure::TimedOut(message.to_owned()));
+                }
                 Next::Tick | Next::Late | Next::Interrupted => return Err(connection.late()),
             }
         }

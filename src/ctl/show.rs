@@ -84,12 +84,18 @@ pub fn size(bytes: u64) -> String {
     String::new()
 }
 
-/// What a job is going to do.
-pub fn plan(out: &mut dyn Write, doc: &PlanDoc) -> io::Result<()> {
+/// What of the configuration has changed.
+pub fn changes(out: &mut dyn Write, doc: &PlanDoc) -> io::Result<()> {
     for change in &doc.changes {
         let unit = if change.unit.is_empty() { "node" } else { &change.unit };
         writeln!(out, "{}", clean(&format!("{unit}: {}", change.what)))?;
     }
+    Ok(())
+}
+
+/// What a job is going to do.
+pub fn plan(out: &mut dyn Write, doc: &PlanDoc) -> io::Result<()> {
+    changes(out, doc)?;
     if doc.plan.is_empty() {
         return writeln!(out, "nothing to do");
     }

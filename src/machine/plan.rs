@@ -64,13 +64,20 @@ impl Machine {
         world.play()
     }
 
-    /// What a new table of units would lead to; see [`Machine::reload`].
+    /// What a new table of units would lead to, and the machine after it: the steps speak of units
+    /// by the ids that they have there. See [`Machine::reload`].
     #[must_use]
-    pub fn plan_reload(&self, specs: Vec<Spec>, changed: &[UnitId], now: Tick) -> Vec<Planned> {
+    pub fn plan_reload(
+        &self,
+        specs: Vec<Spec>,
+        changed: &[UnitId],
+        now: Tick,
+    ) -> (Vec<Planned>, Self) {
         let mut world = World::new(self.clone(), now);
         let (actions, _) = world.machine.reload(specs, changed, now);
         world.todo.extend(actions);
-        world.play()
+        let steps = world.play();
+        (steps, world.machine)
     }
 }
 
@@ -87,7 +94,7 @@ impl World {
     }
 
     /// Plays on until nothing more is to be done, then once more for each value that may change.
-    fn play(mut self) -> Vec<Planned> {
+    fn play(&mut self) -> Vec<Planned> {
         self.run(None);
         let starts = self.steps.iter().filter(|step| step.what == Do::Start);
         let restarted: Vec<UnitId> = starts.map(|step| step.unit).collect();
@@ -100,7 +107,7 @@ impl World {
                 self.run(Some(&(unit, key)));
             }
         }
-        self.steps
+        core::mem::take(&mut self.steps)
     }
 
     fn feed(&mut self, event: Event) {

@@ -6,7 +6,7 @@ use super::client::{Asking, Goal, Job};
 use crate::config::plan::Reload;
 use crate::machine::graph::needed;
 use crate::machine::plan::{Do, Planned};
-use crate::machine::{Event, Phase, State, UnitId, Want};
+use crate::machine::{Event, Machine, Phase, State, UnitId, Want};
 use crate::wire::ctl::{
     PlanDoc, PlanStep, Progress, Reply, Request, StepKind, code, signal_number,
 };
@@ -67,7 +67,7 @@ impl Shell {
         let plan = self.machine.plan(&events, self.now);
         let is_start = matches!(events.first(), Some(Event::Start(_)));
         if !is_start {
-            self.reply(id, &Reply::Plan(self.plan_doc(&plan)));
+            self.reply(id, &Reply::Plan(plan_doc(&plan, &self.machine)));
         }
         if dry_run {
             return self.done(id, code::DONE, String::new());
@@ -210,20 +210,6 @@ impl Shell {
     }
 
     /// A plan in words.
-    pub(super) fn plan_doc(&self, plan: &[Planned]) -> PlanDoc {
-        let step = |step: &Planned| PlanStep {
-            kind: match step.what {
-                Do::Stop => StepKind::Stop,
-                Do::Prepare => StepKind::Prepare,
-                Do::Start => StepKind::Start,
-            },
-            unit: self.machine.name(step.unit).to_owned(),
-            because: self.sentence(&step.because),
-            condition: step.condition_text(),
-        };
-        PlanDoc { plan: plan.iter().map(step).collect(), changes: vec![] }
-    }
-
     fn answer_reload(&mut self, id: u32, names: &[String], no_wait: bool) {
         let units = match self.units_of(names) {
             Ok(units) => units,
@@ -280,4 +266,19 @@ impl Shell {
         self.signal_main(unit, number);
         self.done(id, code::DONE, format!("{name} was sent {signal}"));
     }
+}
+
+/// A plan as it is told; the machine is the one whose ids the steps have.
+pub(super) fn plan_doc(plan: &[Planned], machine: &Machine) -> PlanDoc {
+    let step = |step: &Planned| PlanStep {
+        kind: match step.what {
+            Do::Stop => StepKind::Stop,
+            Do::Prepare => StepKind::Prepare,
+            Do::Start => StepKind::Start,
+        },
+        unit: machine.name(step.unit).to_owned(),
+        because: step.because.sentence(|unit| machine.name(unit)),
+        condition: step.condition_text(),
+    };
+    PlanDoc { plan: plan.iter().map(step).collect(), changes: vec![] }
 }

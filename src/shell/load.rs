@@ -24,7 +24,7 @@ pub fn load(directory: &Path) -> Result<Plan, Vec<String>> {
     };
     let defaults = defaults(&config::hints(&node.text));
     let units = read.units.into_iter().map(source).collect();
-    match config::load(node, units, &defaults) {
+    match config::load_beside(node, units, &read.refused, &defaults) {
         Ok(plan) if faults.is_empty() => Ok(plan),
         Ok(_) => Err(faults),
         Err(diagnostics) => {

@@ -2,11 +2,12 @@
 
 use super::Shell;
 use super::client::Goal;
+use super::jobs::plan_doc;
 use super::live::Live;
 use super::load;
 use crate::config::{self, Change, plan::Plan};
 use crate::machine::{UnitId, Want};
-use crate::wire::ctl::{ChangeDoc, Reply, code};
+use crate::wire::ctl::{ChangeDoc, PlanDoc, Reply, code};
 
 impl Shell {
     pub(super) fn answer_reload_config(&mut self, id: u32, no_wait: bool, dry_run: bool) {
@@ -22,7 +23,7 @@ impl Shell {
         };
         let changes = config::difference(&self.plan, &plan);
         let restarted = to_restart(&plan, &changes);
-        let mut doc = self.plan_doc(&self.foresee(&plan, &restarted));
+        let mut doc = self.foresee(&plan, &restarted);
         doc.changes = changes.iter().map(|(unit, change)| told(unit, change)).collect();
         let has_changes = !doc.changes.is_empty();
         self.reply(id, &Reply::Plan(doc));
@@ -61,9 +62,10 @@ impl Shell {
     }
 
     /// What a new configuration would lead to.
-    fn foresee(&self, plan: &Plan, restarted: &[UnitId]) -> Vec<crate::machine::plan::Planned> {
+    fn foresee(&self, plan: &Plan, restarted: &[UnitId]) -> PlanDoc {
         let specs = plan.units.iter().map(|unit| unit.spec.clone()).collect();
-        self.machine.plan_reload(specs, restarted, self.now)
+        let (steps, machine) = self.machine.plan_reload(specs, restarted, self.now);
+        plan_doc(&steps, &machine)
     }
 
     /// Puts a configuration in force; answers with what is to be reached by that.

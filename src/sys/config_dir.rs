@@ -28,7 +28,9 @@ pub struct ConfigFiles {
     pub node: Option<Text>,
     /// `units/*.toml`, sorted by name.
     pub units: Vec<Text>,
-    /// What was refused, a sentence each.
+    /// Those of `units/*.toml` that were refused.
+    pub refused: Vec<PathBuf>,
+    /// What was refused and why, a sentence each.
     pub faults: Vec<String>,
 }
 
@@ -82,7 +84,10 @@ fn read_units(root: &OwnedFd, path: &Path, files: &mut ConfigFiles) {
     for name in names.iter().take(MAX_UNIT_FILES) {
         match read_config_file(&units, name, path) {
             Ok(text) => files.units.push((path.join(name), text)),
-            Err(sentence) => files.faults.push(sentence),
+            Err(sentence) => {
+                files.refused.push(path.join(name));
+                files.faults.push(sentence);
+            }
         }
     }
 }

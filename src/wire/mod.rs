@@ -1,5 +1,6 @@
 //! Bytes to values and back, without a system call; every parser survives any input.
 
+pub mod check;
 pub mod container;
 pub mod ctl;
 pub mod engine;
