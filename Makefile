@@ -96,6 +96,13 @@ test-kube: KUBE := real
 test-kube: deps parts release ## A master and a worker with real kubelets (as root, 15 minutes)
 	tests/sandbox/test.sh
 
+##@ Measure
+
+.PHONY: bench
+bench: KUBE := double
+bench: deps $(PARTS) release ## Time to ready, memory, wake-ups of a node (as root)
+	tests/sandbox/measure.sh
+
 ##@ Help
 
 .PHONY: help

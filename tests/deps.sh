@@ -27,9 +27,9 @@ missing() {
     done | sort -u | xargs
 }
 
-# The client of Rust is not Debian's: 1.85 is needed, and Debian 12 has 1.63.
+# The client of Rust is not Debian's: 1.88 is needed, and Debian 12 has 1.63.
 if ! command -v cargo >/dev/null; then
-    die "no cargo in PATH; Rust 1.85 or later: https://rustup.rs, or apt-get install rustup"
+    die "no cargo in PATH; Rust 1.88 or later: https://rustup.rs, or apt-get install rustup"
 fi
 
 packages=$(missing "$@")

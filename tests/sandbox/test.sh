@@ -34,7 +34,10 @@ run_group() {
         bash "$here/seen/$file" </dev/null
 }
 
-[ "$(id -u)" = 0 ] || { echo "test.sh: has to be root, for namespaces and real daemons" >&2; exit 1; }
+if [ "$(id -u)" != 0 ]; then
+    echo "test.sh: has to be root, for namespaces and for real daemons in them" >&2
+    exit 1
+fi
 wanted=" ${*:-$(groups | awk '{ print $1 }' | xargs)} "
 slow=
 while read -r name file settings; do

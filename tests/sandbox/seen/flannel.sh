@@ -58,8 +58,8 @@ a_rewritten_file_bounces_what_uses_it() {
 the_same_values_written_again_move_nothing() {
     local before
     before=$(snapshot)
-    enter sh -c 'cd /run/flannel && cp subnet.env .new && mv .new subnet.env && cp subnet.env /run/x \
-        && cat /run/x >subnet.env'
+    enter sh -c 'cd /run/flannel && cp subnet.env .new && mv .new subnet.env &&
+        cp subnet.env /run/x && cat /run/x >subnet.env'
     all_ready 5
     same_but "$before"
 }
@@ -98,7 +98,8 @@ or_stop
 check "status says that flannel is a double" status_says_that_it_is_a_double
 check "a late flannel is waited for" a_late_flannel_is_waited_for
 check "a revoked lease, exit code 0, is no end" a_revoked_lease_is_no_end
-check "a file rewritten by the same process bounces what uses it" a_rewritten_file_bounces_what_uses_it
+check "a file rewritten by the same process bounces what uses it" \
+    a_rewritten_file_bounces_what_uses_it
 check "the same values written again move nothing" the_same_values_written_again_move_nothing
 check "a vanished file moves nothing; the next start waits for it" a_vanished_file_moves_nothing
 check "a crashing flannel is degraded, tried again, and moves nobody" \

@@ -86,6 +86,7 @@ check "kubectl get nodes shows the master Ready" the_master_is_ready
 or_stop
 check "with the worker it shows both Ready" the_worker_is_ready
 or_stop
-check "a pod on the master reaches a pod on the worker" a_pod_on_the_master_reaches_one_on_the_worker
+check "a pod on the master reaches a pod on the worker" \
+    a_pod_on_the_master_reaches_one_on_the_worker
 check "restart kubelet leaves the cluster alone" restart_of_kubelet_leaves_the_cluster_alone
 check "the plug of both nodes: both are Ready again, with their subnets" the_plug_of_both

@@ -21,7 +21,7 @@ waits_two_minutes_without_a_failure() {
     local end=$((SECONDS + 120))
     while [ $SECONDS -lt $end ]; do
         is_state flannel-config waiting
-        [ "$(json | jq '[.units[] | select(.state == "failed" or .state == "backoff")] | length')" = 0 ]
+        json | jq -e 'all(.units[]; .state != "failed" and .state != "backoff")'
         sleep 2
     done
     [ "$(json | jq '[.units[].failures] | add')" = 0 ]

@@ -18,7 +18,8 @@ the_network_is_as_flannel_says() {
     [ "$(jq -r '.[0].IPAM.Config[0].Gateway' <<<"$config")" = "${subnet%/*}" ]
     [ "$(jq -r '.[0].Options["com.docker.network.driver.mtu"]' <<<"$config")" = "$mtu" ]
     [ "$(docker0)" = "$subnet" ]
-    etcdctl get /coreos.com/network/config | jq -e '.Network == "10.1.0.0/16" and .Backend.Type == "vxlan"'
+    etcdctl get /coreos.com/network/config |
+        jq -e '.Network == "10.1.0.0/16" and .Backend.Type == "vxlan"'
 }
 
 docker0_was_reset_and_status_says_so() {
@@ -150,7 +151,9 @@ the_network_of_before_comes_back() {
     all_ready
     [[ "$(subnet)" == 10.1.* ]]
 }
-is_bounced() { is_state docker ready && [ "$(docker0)" = "$(subnet)" ] && [ "$(docker0)" != "$1" ]; }
+is_bounced() {
+    is_state docker ready && [ "$(docker0)" = "$(subnet)" ] && [ "$(docker0)" != "$1" ]
+}
 
 a_client_waits_while_docker_restarts() {
     local out
@@ -226,7 +229,8 @@ here_seen=$(cd "$here_seen" && pwd)
 check "all units of the master become ready" comes_up
 or_stop
 check "docker has flannel's subnet and MTU, etcd has the key" the_network_is_as_flannel_says
-check "docker0 held 172.17.42.1/16, was reset, and status says so" docker0_was_reset_and_status_says_so
+check "docker0 held 172.17.42.1/16, was reset, and status says so" \
+    docker0_was_reset_and_status_says_so
 if [ "$PROFILE" = classic ]; then
     check "kill -9 of dockerd-bootstrap moves nothing else" kill_and_see dockerd-bootstrap
 fi
@@ -237,7 +241,8 @@ check "kill -9 of kubelet moves nothing else" kill_and_see kubelet
 check "kill -9 of kube-proxy moves nothing else" kill_and_see kube-proxy
 check "restart flannel with the same subnet leaves docker and containers alone" \
     restart_of_flannel_with_the_same_subnet
-check "stop etcd stops its dependents first, as the plan said" stop_of_etcd_stops_its_dependents_first
+check "stop etcd stops its dependents first, as the plan said" \
+    stop_of_etcd_stops_its_dependents_first
 check "start kube-proxy from nothing starts all it needs" start_of_the_last_starts_all_it_needs
 check "stop while waiting, restarting or in backoff stops and stays" stop_wins_and_stays
 check "another network: docker and those bound to it move, as the plan said" \
