@@ -117,10 +117,20 @@ groups_up() {
     done <"$1/cgroups"
 }
 
+# kill_group PATH: all that is in it and below. A node that was interrupted before it wrote down
+# its first process is found in no other way.
+kill_group() {
+    local pids
+    pids=$(find "$1" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | grep -vx "$$" || true)
+    # shellcheck disable=SC2086
+    [ -z "$pids" ] || kill -KILL $pids 2>/dev/null || true
+}
+
 groups_down() {
     local path tries
     [ -e "$1/cgroups" ] || return 0
     while IFS=: read -r _ path; do
+        kill_group "$path"
         # What has died is still in its group until it is reaped, which can take seconds.
         for ((tries = 0; tries < 100; tries++)); do
             [ -d "$path" ] || break

@@ -99,7 +99,7 @@ stop_wins_and_stays() {
     # In backoff: it can not start.
     enter sh -c 'echo exit=3 >/run/doubles/kubelet'
     ctl start kubelet --no-wait
-    await 30 is_state kubelet backoff || is_container_unit
+    await 60 is_state kubelet backoff
     ctl stop kubelet
     is_state kubelet down
     enter rm -f /run/doubles/kubelet
@@ -109,8 +109,6 @@ stop_wins_and_stays() {
     ctl start kubelet
     all_ready
 }
-# The doubles' faults do not reach into containers.
-is_container_unit() { [ "$PROFILE" = classic ]; }
 
 # new_network CIDR: another key, and no lease that would bring the old subnet back.
 new_network() {
