@@ -12,14 +12,17 @@ os.setsid()
 os.execv(sys.argv[1], sys.argv[1:])' "$@"
 }
 
-# interrupted_after SIGNAL SECONDS
+# interrupted_after SIGNAL SECONDS: from its first line on.
 interrupted_after() {
     local job status=0
-    (in_a_terminal "$sandbox_here/node.sh" up) &
+    (in_a_terminal "$sandbox_here/node.sh" up >"$test_log.up" 2>&1) &
     job=$!
+    await 60 test -s "$test_log.up"
     sleep "$2"
     kill "-$1" -- "-$job"
     wait $job || status=$?
+    cat "$test_log.up"
+    rm "$test_log.up"
     [ $status != 0 ]
     nothing_is_left
 }
