@@ -17,7 +17,7 @@ interrupted_after() {
     local job status=0
     (in_a_terminal "$sandbox_here/node.sh" up >"$test_log.up" 2>&1) &
     job=$!
-    await 60 test -s "$test_log.up"
+    await 60 grep -q "^sandbox" "$test_log.up"
     sleep "$2"
     kill "-$1" -- "-$job"
     wait $job || status=$?
