@@ -1,10 +1,9 @@
 //! A new configuration: what is different, what that leads to, and the change itself.
 
-use super::Shell;
 use super::client::Goal;
 use super::jobs::plan_doc;
 use super::live::Live;
-use super::load;
+use super::{Shell, journal, load};
 use crate::config::{self, Change, plan::Plan};
 use crate::machine::{UnitId, Want};
 use crate::wire::ctl::{ChangeDoc, PlanDoc, Reply, code};
@@ -54,9 +53,7 @@ impl Shell {
             }
             Err(faults) => {
                 log::error!("the configuration is refused, the one in force stays");
-                for fault in faults {
-                    log::error!("{fault}");
-                }
+                journal::tell_faults(&faults);
             }
         }
     }
