@@ -51,10 +51,13 @@ impl Shell {
         cause.sentence(|unit| self.machine.name(unit))
     }
 
-    /// Keeps a note on a unit, and writes it to the log.
+    /// Keeps a note on a unit, and writes it to the log; what is said again and again only once.
     pub(super) fn note(&mut self, unit: UnitId, text: String) {
-        log::warn!("{}: {text}", self.machine.name(unit));
-        if let Some(live) = self.lives.get_mut(unit.index()) {
+        let live = self.lives.get_mut(unit.index());
+        if live.as_ref().is_none_or(|live| live.notes.back() != Some(&text)) {
+            log::warn!("{}: {text}", self.machine.name(unit));
+        }
+        if let Some(live) = live {
             live.note(text);
         }
     }
