@@ -1,0 +1,125 @@
+//! `pisup supervise` as a whole, on real processes that misbehave on demand.
+//!
+//! Each test is a process of its own: the first one of new process, mount and network namespaces,
+//! so the kernel ends whatever a test leaves behind. This file runs them beside each other, and
+//! this program is also the service that misbehaves (`real_process/double.rs`).
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+#![allow(clippy::indexing_slicing, reason = "a test that looks beyond an end fails")]
+
+#[path = "real_process/activation.rs"]
+mod activation;
+#[path = "real_process/again.rs"]
+mod again;
+#[path = "real_process/birth.rs"]
+mod birth;
+#[path = "real_process/double.rs"]
+mod double;
+#[path = "real_process/end.rs"]
+mod end;
+#[path = "real_process/harness.rs"]
+mod harness;
+#[path = "real_process/notify.rs"]
+mod notify;
+#[path = "real_process/ready.rs"]
+mod ready;
+#[path = "real_process/runner.rs"]
+mod runner;
+#[path = "real_process/values.rs"]
+mod values;
+
+use std::process::ExitCode;
+
+/// Every test of a file, under its own name.
+macro_rules! tests {
+    ($($file:ident: $($name:ident),+ $(,)?;)+) => {
+        &[$($((concat!(stringify!($file), "::", stringify!($name)), $file::$name),)+)+]
+    };
+}
+
+const TESTS: &[runner::Test] = tests! {
+    activation:
+        the_service_is_handed_its_sockets_by_number_and_name,
+        who_comes_during_a_restart_just_waits,
+        sockets_survive_crashes_and_stops,
+        sockets_are_there_before_the_service,
+        a_stale_socket_file_is_replaced_and_a_live_one_is_not;
+    again:
+        every_exit_of_a_daemon_brings_it_back,
+        policies_decide_what_follows_an_exit,
+        an_exit_before_it_is_ready_is_a_failed_start_whatever_its_code,
+        backoff_doubles_and_tells_how_long_and_that_it_is_degraded,
+        failures_are_forgotten_once_it_is_stable,
+        start_during_backoff_starts_now,
+        stop_beats_backoff,
+        stop_beats_waiting,
+        stop_beats_restart,
+        stop_ends_a_start_that_is_under_way,
+        restart_never_doubles,
+        restart_of_a_waiting_unit_makes_no_second_instance,
+        a_oneshot_is_done_and_runs_again_only_when_restarted,
+        a_crash_loop_leaves_nothing_behind;
+    birth:
+        what_cannot_be_executed_is_said_in_a_sentence,
+        nothing_of_the_supervisor_is_inherited,
+        what_was_promised_is_open_and_nothing_else,
+        user_and_groups_apply,
+        limits_and_priorities_apply,
+        rights_are_dropped,
+        environment_files_are_read_at_every_start;
+    end:
+        tree_takes_orphans_of_their_own_session_along,
+        tree_is_swept_after_a_crash_before_the_next_start,
+        group_leaves_those_of_another_session,
+        main_leaves_everybody_else,
+        a_stopped_process_stops,
+        who_ignores_the_signal_is_killed_once_after_the_timeout,
+        the_stop_signal_is_the_one_that_is_asked_for_and_comes_once,
+        a_stop_command_takes_the_place_of_the_signal,
+        an_orphan_that_holds_stdout_does_not_keep_a_stop_waiting,
+        a_death_that_was_asked_for_is_no_failure,
+        a_signal_by_name_is_a_crash_like_any_other,
+        shutdown_is_the_start_backwards_and_exit_0,
+        shutdown_by_name_is_waited_for_and_nothing_starts_meanwhile,
+        the_shutdown_deadline_is_above_all_stop_timeouts,
+        who_will_not_die_is_named_and_life_goes_on;
+    notify:
+        a_stranger_is_not_believed_but_counted,
+        a_process_of_another_unit_is_a_stranger_too,
+        a_child_of_the_unit_may_speak_for_it,
+        bad_messages_of_many_kinds_move_nothing,
+        an_oversized_message_makes_nobody_ready,
+        more_time_is_granted_when_asked_for,
+        what_a_service_says_of_itself_is_shown,
+        the_main_process_may_hand_over,
+        who_gives_no_sign_of_life_is_restarted;
+    ready:
+        every_kind_of_evidence_is_waited_for_and_believed,
+        a_file_counts_only_if_it_came_after_the_start,
+        all_that_is_asked_for_must_hold,
+        who_is_not_ready_in_time_is_told_what_is_missing,
+        what_a_probe_finds_out_is_told,
+        probes_never_overlap_and_end_with_the_unit,
+        a_service_that_ends_before_it_is_ready_is_not_asked_any_more,
+        a_line_of_the_last_run_counts_for_nothing,
+        health_that_fails_restarts_or_is_reported,
+        health_is_not_asked_of_what_is_not_ready;
+    values:
+        a_value_is_waited_for_and_said_to_be,
+        a_value_that_changes_in_place_bounces_its_users_in_order,
+        a_value_that_changes_by_rename_bounces_its_users_in_order,
+        a_value_or_file_that_vanishes_moves_nobody,
+        a_restart_with_the_same_value_moves_nobody_else,
+        what_is_planned_is_what_happens,
+        kept_values_are_there_after_a_power_cut,
+        a_broken_file_of_values_is_told_and_what_is_right_in_it_counts;
+};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.first().map(String::as_str) {
+        Some("double") => double::run(&words[1..]),
+        Some("inside") => runner::inside(TESTS, &words[1], &words[2]),
+        _ => runner::run_all(TESTS, &words),
+    }
+}
