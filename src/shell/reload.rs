@@ -5,7 +5,7 @@ use super::jobs::plan_doc;
 use super::live::Live;
 use super::{Shell, journal, load};
 use crate::config::{self, Change, plan::Plan};
-use crate::machine::{UnitId, Want};
+use crate::machine::{UnitId, UnitState, Want};
 use crate::wire::ctl::{ChangeDoc, PlanDoc, Reply, code};
 
 impl Shell {
@@ -20,7 +20,7 @@ impl Shell {
                 return self.refuse(id, code::FAILED, message);
             }
         };
-        let changes = config::difference(&self.plan, &plan);
+        let changes = config::difference(&self.in_force(), &plan);
         let restarted = to_restart(&plan, &changes);
         let mut doc = self.foresee(&plan, &restarted);
         doc.changes = changes.iter().map(|(unit, change)| told(unit, change)).collect();
@@ -46,7 +46,7 @@ impl Shell {
     pub(super) fn reload_by_signal(&mut self) {
         match load(&self.options.config) {
             Ok(plan) => {
-                let changes = config::difference(&self.plan, &plan);
+                let changes = config::difference(&self.in_force(), &plan);
                 let restarted = to_restart(&plan, &changes);
                 self.take_over(plan, &restarted, &changes);
                 log::info!("the configuration was read again: {} changes", changes.len());
@@ -56,6 +56,15 @@ impl Shell {
                 journal::tell_faults(&faults);
             }
         }
+    }
+
+    /// The configuration without those that it has no more and that have not ended yet.
+    fn in_force(&self) -> Plan {
+        let mut plan = self.plan.clone();
+        let retired = |(_, _, state): &(UnitId, _, &UnitState)| state.is_retired;
+        let kept = self.machine.units().position(|unit| retired(&unit));
+        plan.units.truncate(kept.unwrap_or(plan.units.len()));
+        plan
     }
 
     /// What a new configuration would lead to.
