@@ -13,12 +13,22 @@ mod activation;
 mod again;
 #[path = "real_process/birth.rs"]
 mod birth;
+#[path = "real_process/config.rs"]
+mod config;
+#[path = "real_process/ctl.rs"]
+mod ctl;
+#[path = "real_process/depend.rs"]
+mod depend;
 #[path = "real_process/double.rs"]
 mod double;
 #[path = "real_process/end.rs"]
 mod end;
 #[path = "real_process/harness.rs"]
 mod harness;
+#[path = "real_process/idle.rs"]
+mod idle;
+#[path = "real_process/input.rs"]
+mod input;
 #[path = "real_process/notify.rs"]
 mod notify;
 #[path = "real_process/ready.rs"]
@@ -67,6 +77,35 @@ const TESTS: &[runner::Test] = tests! {
         limits_and_priorities_apply,
         rights_are_dropped,
         environment_files_are_read_at_every_start;
+    config:
+        a_bad_configuration_is_refused_whole,
+        only_what_changed_is_restarted,
+        rules_are_taken_over_while_it_runs,
+        units_come_and_go,
+        a_new_unit_moves_nobody_and_wakes_nobody_who_was_stopped,
+        a_unit_that_is_removed_while_it_hangs_is_still_seen_to_its_end,
+        units_keep_what_is_theirs_when_others_come_before_them,
+        a_hangup_is_a_reload_of_the_configuration,
+        a_new_dependency_is_respected_from_then_on,
+        readers_and_waiters_are_told_that_everything_is_new;
+    ctl:
+        exit_codes_are_the_ones_that_are_documented,
+        interrupting_the_waiting_leaves_the_job,
+        only_root_may_talk_unless_there_is_a_group,
+        a_second_supervisor_names_the_first_and_moves_nothing,
+        a_bad_configuration_at_the_start_is_exit_1_with_all_that_is_wrong,
+        logs_are_merged_counted_and_followed,
+        a_reload_is_a_signal_or_a_command_and_its_failure_is_told;
+    depend:
+        a_crash_takes_along_who_is_bound_and_nobody_else,
+        a_bound_oneshot_runs_again,
+        a_stop_takes_dependents_first_and_a_start_brings_them_back,
+        a_start_from_nothing_starts_all_that_is_needed_in_order,
+        who_does_not_need_each_other_starts_side_by_side,
+        conflicts_are_refused_with_the_others_name,
+        a_wish_never_blocks_for_good,
+        nobody_fails_because_of_another,
+        a_crash_while_another_prepares_makes_it_wait_again;
     end:
         tree_takes_orphans_of_their_own_session_along,
         tree_is_swept_after_a_crash_before_the_next_start,
@@ -83,6 +122,19 @@ const TESTS: &[runner::Test] = tests! {
         shutdown_by_name_is_waited_for_and_nothing_starts_meanwhile,
         the_shutdown_deadline_is_above_all_stop_timeouts,
         who_will_not_die_is_named_and_life_goes_on;
+    idle:
+        an_idle_supervisor_is_never_woken,
+        orphans_are_reaped_and_no_dead_are_left,
+        a_flood_of_output_neither_stops_the_service_nor_the_supervisor,
+        a_line_without_end_and_binary_rubbish_are_kept_in_bounds;
+    input:
+        bad_requests_of_many_kinds_get_an_error_each,
+        a_request_that_is_too_long_ends_the_connection,
+        requests_are_what_lines_are_and_not_what_packets_are,
+        who_leaves_halfway_leaves_nothing,
+        mute_clients_do_not_keep_others_out,
+        who_does_not_read_does_not_hold_up_others,
+        a_client_that_goes_ends_the_waiting_and_not_the_job;
     notify:
         a_stranger_is_not_believed_but_counted,
         a_process_of_another_unit_is_a_stranger_too,
