@@ -199,8 +199,14 @@ impl Shell {
             self.signal_main(unit, TERM);
             return;
         }
-        let signal = u8::try_from(plan.stop.signal).unwrap_or(TERM);
-        self.signal(unit, signal);
+        let signal = plan.stop.signal;
+        if signal > LAST_NAMED {
+            self.note(unit, format!("signal {signal} cannot be sent; it is asked by SIGTERM"));
+        }
+        self.signal(
+            unit,
+            u8::try_from(signal).ok().filter(|_| signal <= LAST_NAMED).unwrap_or(TERM),
+        );
         // A stopped process would keep the signal for later.
         self.signal(unit, CONT);
     }
@@ -324,6 +330,8 @@ impl Shell {
 const TERM: u8 = 15;
 /// SIGCONT.
 const CONT: u8 = 18;
+/// The last signal that has a name; those behind it belong to the C library.
+pub(super) const LAST_NAMED: i32 = 31;
 
 /// Whether nobody is left of those whom a unit's `kill` names.
 fn is_swept(kill: KillScope, group: Option<&Group>, leader: Option<u32>) -> bool {
