@@ -11,6 +11,8 @@
 mod activation;
 #[path = "real_process/again.rs"]
 mod again;
+#[path = "real_process/before.rs"]
+mod before;
 #[path = "real_process/birth.rs"]
 mod birth;
 #[path = "real_process/config.rs"]
@@ -31,6 +33,8 @@ mod idle;
 mod input;
 #[path = "real_process/notify.rs"]
 mod notify;
+#[path = "real_process/odd.rs"]
+mod odd;
 #[path = "real_process/ready.rs"]
 mod ready;
 #[path = "real_process/runner.rs"]
@@ -69,6 +73,10 @@ const TESTS: &[runner::Test] = tests! {
         restart_of_a_waiting_unit_makes_no_second_instance,
         a_oneshot_is_done_and_runs_again_only_when_restarted,
         a_crash_loop_leaves_nothing_behind;
+    before:
+        the_world_is_waited_for_with_a_reason,
+        steps_are_done_in_order_before_every_start,
+        a_step_that_fails_or_hangs_is_a_failed_start_with_its_words;
     birth:
         what_cannot_be_executed_is_said_in_a_sentence,
         nothing_of_the_supervisor_is_inherited,
@@ -145,6 +153,17 @@ const TESTS: &[runner::Test] = tests! {
         what_a_service_says_of_itself_is_shown,
         the_main_process_may_hand_over,
         who_gives_no_sign_of_life_is_restarted;
+    odd:
+        without_cgroups_a_unit_is_its_session,
+        a_hybrid_without_version_2_does_as_well,
+        nobody_reads_its_standard_error,
+        it_starts_without_standard_descriptors,
+        it_can_be_the_first_process_of_a_namespace,
+        what_is_no_file_does_not_hold_it_up,
+        services_that_lash_out_hit_nobody_else,
+        a_name_that_is_too_long_for_a_socket_is_said_to_be,
+        two_supervisors_live_side_by_side,
+        a_signal_without_a_name_is_refused_or_replaced;
     ready:
         every_kind_of_evidence_is_waited_for_and_believed,
         a_file_counts_only_if_it_came_after_the_start,

@@ -188,7 +188,7 @@ pub fn nobody_fails_because_of_another() {
         (
             "late",
             "[command]\nexec = [\"@double\", \"append @dir/tries x\", \"await-file @dir/go\", \
-             \"notify READY=1\", \"wait\"]\n[ready]\nnotify = true\ntimeout = \"100ms\"\n\
+             \"notify READY=1\", \"wait\"]\n[ready]\nnotify = true\ntimeout = \"500ms\"\n\
              [restart]\ndelay = \"100ms\"\nmax-delay = \"100ms\"\ndegraded-after = 2\n",
         ),
         (

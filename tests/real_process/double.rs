@@ -42,6 +42,7 @@ pub fn run(deeds: &[String]) -> ExitCode {
             },
             "session" => drop(rustix::process::setsid()),
             "fork" => fork(rest),
+            "program" => program(rest),
             "die" => die(rest),
             "ignore" => ignore(rest),
             "trap" => trap(rest, &mut held),
@@ -77,6 +78,13 @@ fn fork(deeds: &str) {
         .unwrap();
     // It is left to whoever reaps.
     drop(child);
+}
+
+/// Starts a program beside it.
+fn program(words: &str) {
+    let mut words = words.split(' ');
+    let mut command = Command::new(words.next().unwrap());
+    drop(command.args(words).stdin(Stdio::null()).spawn().unwrap());
 }
 
 /// Sends itself a signal.

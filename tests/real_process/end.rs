@@ -102,14 +102,17 @@ pub fn the_stop_signal_is_the_one_that_is_asked_for_and_comes_once() {
     let node = Node::with(&[(
         "counting",
         "[command]\nexec = [\"@double\", \"trap USR2\", \"notify READY=1\", \"await\", \
-         \"append @dir/heard USR2\", \"sleep 300\", \"exit 3\"]\n[ready]\nnotify = true\n\
+         \"append @dir/heard USR2\", \"await-file @dir/go\", \"exit 3\"]\n[ready]\nnotify = true\n\
          [stop]\nsignal = \"USR2\"\n",
     )]);
     node.ready("counting");
     let first = node.ctl_waiting(&["stop", "counting"]);
     node.until_state("counting", "stopping");
     // Those who ask again do not make it more urgent.
-    node.ctl(&["stop", "counting"]).expect_code(0);
+    for _ in 0..3 {
+        node.ctl(&["stop", "counting", "--no-wait"]).expect_code(0);
+    }
+    write("go", "");
     assert!(first.wait_with_output().unwrap().status.success());
     assert_eq!(read("heard"), "USR2\n");
     let seen = node.of("counting");
@@ -264,38 +267,50 @@ pub fn the_shutdown_deadline_is_above_all_stop_timeouts() {
     assert!(!is_alive(pid));
 }
 
-/// A process that no signal ends: traced, so that its end is not reaped. The nearest thing to one
-/// that hangs in the kernel.
+/// The first process of a namespace cannot end before all in it are reaped; one of them is a child
+/// of a process from outside that does not reap. Nothing else hangs so reliably.
 pub fn who_will_not_die_is_named_and_life_goes_on() {
     if !has_groups() {
         return note("no cgroup here");
     }
-    let mut node = Node::new();
-    node.node_toml("[shutdown]\ntimeout = \"1s\"\n");
-    node.unit(
-        "undead",
-        "[command]\nexec = [\"sleep\", \"1000\"]\n[stop]\ntimeout = \"200ms\"\nkill = \"main\"\n",
-    );
-    node.unit("healthy", "[command]\nexec = [\"sleep\", \"1000\"]\n");
-    node.start();
-    node.ready("undead");
-    let group = group_of(node.ready("undead"));
-    let Some(freezer) = group.filter(|group| group.join("cgroup.freeze").exists()) else {
-        return note("no freezer of version 2 here: nothing will not die");
+    let mut node = Node::with(&[
+        (
+            "undead",
+            "[command]\nexec = [\"@double\", \"program unshare --pid --fork sleep 1000\", \
+             \"await-file @dir/first\", \"notify-main @dir/first\", \"notify READY=1\", \
+             \"wait\"]\n[ready]\nnotify = true\n[stop]\ntimeout = \"200ms\"\nkill = \"main\"\n",
+        ),
+        ("healthy", "[command]\nexec = [\"sleep\", \"1000\"]\n"),
+    ]);
+    let child_of = |pid: u32| -> u32 {
+        let children = || crate::again::children(pid);
+        retry(|| children().first().cloned().ok_or_else(|| "no child".to_owned())).parse().unwrap()
     };
+    let main = pid_of(&node.until("undead", |seen| !seen["pid"].is_null()));
+    let first = child_of(child_of(main));
+    write("first.new", &first.to_string());
+    std::fs::rename(path("first.new"), path("first")).unwrap();
     let healthy = node.ready("healthy");
-    std::fs::write(freezer.join("cgroup.freeze"), "1").unwrap();
-    let _ = Command::new("true").status();
-    let seen = node.ctl(&["stop", "undead"]);
-    assert!(seen.code == Some(0) || seen.err.contains("will not die"), "{seen:?}");
+    assert_eq!(node.ready("undead"), first);
+    let mut careless = Command::new("nsenter");
+    careless.arg(format!("--pid=/proc/{first}/ns/pid")).args(["--no-fork", "sh", "-c"]);
+    let mut careless = careless.arg("sleep 1000 & exec sleep 1001").spawn().unwrap();
+    let inside = i32::try_from(child_of(careless.id())).unwrap();
+    let stopped = node.ctl(&["stop", "undead"]).expect_code(1);
+    let sentence = "undead will not die: it was killed and is still there";
+    assert!(stopped.err.contains(sentence), "{stopped:?}");
     assert_eq!(node.ready("healthy"), healthy);
-}
-
-/// The version 2 group of a process.
-fn group_of(pid: u32) -> Option<std::path::PathBuf> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
-    let path = text.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
-    Some(std::path::Path::new(line.split(' ').nth(4)?).join(path))
+    // It is not started beside itself.
+    node.ctl(&["start", "undead", "--no-wait"]).expect_code(0);
+    let waits = "waits for its last process, which does not die";
+    node.until("undead", |seen| seen["waiting_for"] == waits);
+    node.ctl(&["stop", "undead", "--no-wait"]).expect_code(0);
+    node.signal("TERM");
+    assert_eq!(node.wait_end(), Some(0));
+    assert!(node.said().contains(sentence), "{}", node.said());
+    careless.kill().unwrap();
+    careless.wait().unwrap();
+    // Left to this test, as the first process of all.
+    let inside = rustix::process::Pid::from_raw(inside);
+    rustix::process::waitpid(inside, rustix::process::WaitOptions::empty()).unwrap();
 }

@@ -88,7 +88,7 @@ pub fn a_flood_of_output_neither_stops_the_service_nor_the_supervisor() {
         node.status();
     }
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(5), "ten answers took {took:?}");
+    assert!(took < Duration::from_secs(20), "ten answers took {took:?}");
     kill("KILL", calm);
     node.until("calm", |seen| seen["starts"] == 2);
     node.ctl(&["stop", "spam"]).expect_code(0);

@@ -203,7 +203,7 @@ pub fn who_does_not_read_does_not_hold_up_others() {
     let pid = node.ready("calm");
     let start = Instant::now();
     node.status();
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     node.ready("spam");
     assert_eq!(node.ready("calm"), pid);
     let memory = proc_status(node.pid(), "VmRSS");

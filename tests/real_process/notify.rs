@@ -127,7 +127,7 @@ pub fn bad_messages_of_many_kinds_move_nothing() {
     ] {
         assert!(notes.contains(part), "{part}: {notes}");
     }
-    assert_eq!(descriptors(node.pid()).len(), before, "descriptors that came along are closed");
+    until("descriptors that came along are closed", || descriptors(node.pid()).len() <= before);
     let lines = node.said().lines().count();
     assert!(lines < 100, "the log is not flooded: {lines} lines");
 }
@@ -142,14 +142,14 @@ pub fn an_oversized_message_makes_nobody_ready() {
 }
 
 pub fn more_time_is_granted_when_asked_for() {
-    let start = "\"notify EXTEND_TIMEOUT_USEC=60000000\", \"sleep 900\", \"notify READY=1\"";
+    let start = "\"notify EXTEND_TIMEOUT_USEC=60000000\", \"sleep 4000\", \"notify READY=1\"";
     let stop = "\"trap TERM\", \"notify READY=1\", \"await\", \
-                \"notify EXTEND_TIMEOUT_USEC=60000000\", \"sleep 900\", \"exit 5\"";
-    let patience = "timeout = \"500ms\"\n";
+                \"notify EXTEND_TIMEOUT_USEC=60000000\", \"sleep 4000\", \"exit 5\"";
+    let patience = "timeout = \"3s\"\n";
     let node = Node::with(&[
         ("starting", &notifying(&format!("{start}, \"wait\""), patience)),
         ("stopping", &notifying(stop, &format!("[stop]\n{patience}"))),
-        ("neither", &notifying("\"sleep 900\", \"wait\"", patience)),
+        ("neither", &notifying("\"sleep 4000\", \"wait\"", patience)),
     ]);
     node.ready("starting");
     assert_eq!(node.of("starting")["starts"], 1);
@@ -206,7 +206,7 @@ pub fn the_main_process_may_hand_over() {
 }
 
 pub fn who_gives_no_sign_of_life_is_restarted() {
-    let watched = "[health]\nwatchdog = \"1s\"\n[restart]\ndelay = \"100ms\"\nstable = \"1h\"\n";
+    let watched = "[health]\nwatchdog = \"3s\"\n[restart]\ndelay = \"100ms\"\nstable = \"1h\"\n";
     let node = Node::with(&[
         ("lively", &notifying("\"beat 200\", \"notify READY=1\", \"wait\"", watched)),
         ("silent", &notifying("\"notify READY=1\", \"wait\"", watched)),
@@ -223,7 +223,7 @@ pub fn who_gives_no_sign_of_life_is_restarted() {
     write("go", "");
     let causes = |unit: &str| node.events(unit).iter().map(ToString::to_string).collect::<String>();
     node.until("silent", |seen| seen["starts"].as_u64() >= Some(2));
-    assert!(causes("silent").contains("gave no sign of life for 1s"));
+    assert!(causes("silent").contains("gave no sign of life for 3s"));
     node.until("honest", |seen| seen["starts"].as_u64() >= Some(2));
     assert!(causes("honest").contains("it said so itself (WATCHDOG=trigger)"));
     assert!(!is_alive(honest));

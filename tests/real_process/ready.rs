@@ -109,14 +109,14 @@ pub fn who_is_not_ready_in_time_is_told_what_is_missing() {
     let node = Node::with(&[(
         "late",
         "[command]\nexec = [\"@double\", \"say half\", \"wait\"]\n\
-         [ready]\nlog = \"half\"\nnotify = true\nunix = \"@dir/none\"\ntimeout = \"300ms\"\n\
+         [ready]\nlog = \"half\"\nnotify = true\nunix = \"@dir/none\"\ntimeout = \"2s\"\n\
          [restart]\ndelay = \"1h\"\nmax-delay = \"1h\"\n",
     )]);
     let seen = node.until_state("late", "backoff");
-    assert_eq!(seen["cause"], "not ready within 300ms (missing: notify, unix)");
+    assert_eq!(seen["cause"], "not ready within 2s (missing: notify, unix)");
     assert_eq!((&seen["failures"], &seen["pid"]), (&1.into(), &serde_json::Value::Null));
     let job = node.ctl(&["start", "late"]).expect_code(1);
-    assert!(job.err.contains("not ready within 300ms"), "{job:?}");
+    assert!(job.err.contains("not ready within 2s"), "{job:?}");
 }
 
 pub fn what_a_probe_finds_out_is_told() {

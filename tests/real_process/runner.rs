@@ -119,7 +119,8 @@ fn run_one(name: &str) -> bool {
 
 /// Removes the folder and, of a test that has failed, the groups of its supervisor.
 fn clean(folder: &Path) {
-    let marker = folder.file_name().unwrap().to_str().unwrap().to_owned();
+    let marker = folder.file_name().unwrap().to_str().unwrap();
+    let marker = marker.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
     let groups = |root: &Path| -> Vec<PathBuf> {
         let entries = fs::read_dir(root).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
@@ -132,8 +133,12 @@ fn clean(folder: &Path) {
         for path in &paths {
             let here = root.join(path.trim_start_matches('/'));
             for group in groups(&here).iter().filter(|g| g.to_str().unwrap().contains(&marker)) {
-                groups(group).iter().for_each(|unit| drop(fs::remove_dir(unit)));
-                let _ = fs::remove_dir(group);
+                // The last of them may still be dying.
+                let start = Instant::now();
+                while group.exists() && start.elapsed() < Duration::from_secs(5) {
+                    groups(group).iter().for_each(|unit| drop(fs::remove_dir(unit)));
+                    let _ = fs::remove_dir(group);
+                }
             }
         }
     }
