@@ -326,6 +326,15 @@ pub fn descriptors(pid: u32) -> Vec<(i32, String)> {
     found
 }
 
+/// Fails unless a process has these open and no others; what it opens for a moment is no leak.
+pub fn has_open(pid: u32, wanted: &[i32]) -> Vec<(i32, String)> {
+    retry(|| {
+        let open = descriptors(pid);
+        let is_so = open.iter().map(|(number, _)| number).eq(wanted);
+        if is_so { Ok(open) } else { Err(format!("{open:?}")) }
+    })
+}
+
 /// The environment that a process was started with.
 pub fn environment(pid: u32) -> Vec<String> {
     let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap();

@@ -84,9 +84,7 @@ pub fn it_starts_without_standard_descriptors() {
     let mut node = Node::new();
     node.unit("plain", PLAIN);
     node.start_by(&["sh", "-c", "exec 0<&- 1>&- 2>&-; exec \"$@\"", "sh"], |_| {});
-    let open = descriptors(node.ready("plain"));
-    let numbers: Vec<i32> = open.iter().map(|(number, _)| *number).collect();
-    assert_eq!(numbers, [0, 1, 2], "{open:?}");
+    has_open(node.ready("plain"), &[0, 1, 2]);
     let own = descriptors(node.pid());
     for (number, what) in own.iter().take(3) {
         assert!(what == "/dev/null", "{number} is {what}");
