@@ -103,7 +103,8 @@ const TESTS: &[runner::Test] = tests! {
         a_second_supervisor_names_the_first_and_moves_nothing,
         a_bad_configuration_at_the_start_is_exit_1_with_all_that_is_wrong,
         logs_are_merged_counted_and_followed,
-        a_reload_is_a_signal_or_a_command_and_its_failure_is_told;
+        a_reload_is_a_signal_or_a_command_and_its_failure_is_told,
+        status_has_the_fields_that_are_promised;
     depend:
         a_crash_takes_along_who_is_bound_and_nobody_else,
         a_bound_oneshot_runs_again,
@@ -183,7 +184,8 @@ const TESTS: &[runner::Test] = tests! {
         a_restart_with_the_same_value_moves_nobody_else,
         what_is_planned_is_what_happens,
         kept_values_are_there_after_a_power_cut,
-        a_broken_file_of_values_is_told_and_what_is_right_in_it_counts;
+        a_broken_file_of_values_is_told_and_what_is_right_in_it_counts,
+        a_value_reaches_every_place_and_a_oneshot_is_done_anew;
 };
 
 fn main() -> ExitCode {

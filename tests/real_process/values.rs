@@ -237,3 +237,36 @@ pub fn a_broken_file_of_values_is_told_and_what_is_right_in_it_counts() {
     node.ctl(&["status"]).expect_code(0);
     assert_eq!(node.ready("user"), pid);
 }
+
+pub fn a_value_reaches_every_place_and_a_oneshot_is_done_anew() {
+    write("values", "NET=1\n");
+    let node = node_of(&[
+        ("source", SILENT.to_owned()),
+        (
+            "setting",
+            "[unit]\nkind = \"oneshot\"\nrequires = [\"source\"]\n[command]\nexec = [\"@double\", \
+             \"append @dir/set ${source.NET}\"]\n"
+                .to_owned(),
+        ),
+        (
+            "everywhere",
+            "[unit]\nrequires = [\"source\", \"setting\"]\n\
+             [[prepare]]\ndirectory = \"@dir/at-${source.NET}\"\n\
+             [command]\nexec = [\"@double\", \"write @dir/ready-${source.NET} x\", \"wait\"]\n\
+             env = { NET = \"is ${source.NET}\" }\ndirectory = \"@dir/at-${source.NET}\"\n\
+             [ready]\nfile = \"@dir/ready-${source.NET}\"\n"
+                .to_owned(),
+        ),
+    ]);
+    for value in ["1", "2", "3"] {
+        write("values", &format!("NET={value}\n"));
+        let wanted = format!("NET=is {value}");
+        let pid = retry(|| {
+            let pid = node.ready("everywhere");
+            if environment(pid).contains(&wanted) { Ok(pid) } else { Err(wanted.clone()) }
+        });
+        let place = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
+        assert_eq!(place, path(&format!("at-{value}")));
+    }
+    assert_eq!(read("set"), "1\n2\n3\n");
+}
