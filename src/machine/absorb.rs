@@ -73,6 +73,17 @@ impl Machine {
         }
     }
 
+    /// Wants a unit and all that it needs or prefers; what was stopped by name stays so.
+    pub(super) fn want_unless_stopped(&mut self, unit: UnitId, cause: &Cause) {
+        let needed = graph::needed(&self.specs, unit);
+        let wanted = graph::wanted(&self.specs, &needed);
+        for each in needed.into_iter().chain(wanted) {
+            if self.unit(each).is_some_and(|state| state.want == Want::Idle) {
+                self.ask(each, if each == unit { cause.clone() } else { Cause::PulledBy(unit) });
+            }
+        }
+    }
+
     fn ask(&mut self, unit: UnitId, cause: Cause) {
         let Some(state) = self.unit_mut(unit) else {
             return;

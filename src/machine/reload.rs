@@ -40,16 +40,19 @@ impl Machine {
             self.retire(&old, id, |id| to_new(id).map(|(new, _)| new));
         }
         self.order = graph::in_order(&self.specs);
+        let mut is_new = Vec::new();
         for (new, before) in graph::ids(kept).zip(&origin) {
-            match before.and_then(|id| old.unit(id).zip(old.spec(id))) {
-                Some((state, spec)) => {
-                    let is_same = same_uses(&old, &spec.uses, self, new);
-                    self.carry(new, state, !is_same || changed.contains(&new));
-                }
-                None if self.spec(new).is_some_and(|spec| spec.is_enabled) => {
-                    self.want(new, &Cause::ConfigChanged);
-                }
-                None => {}
+            let before = before.and_then(|id| old.unit(id).zip(old.spec(id)));
+            if let Some((state, spec)) = before {
+                let is_same = same_uses(&old, &spec.uses, self, new);
+                self.carry(new, state, !is_same || changed.contains(&new));
+            }
+            is_new.push(before.is_none_or(|(state, _)| state.is_retired));
+        }
+        // What a new unit needs must have its old life by now.
+        for (new, is_new) in graph::ids(kept).zip(is_new) {
+            if is_new && self.spec(new).is_some_and(|spec| spec.is_enabled) {
+                self.want_unless_stopped(new, &Cause::ConfigChanged);
             }
         }
         self.pull_new_needs();
@@ -114,7 +117,7 @@ impl Machine {
             if self.unit(unit).is_some_and(|state| state.want == Want::On) {
                 for dep in graph::needed(&self.specs, unit) {
                     if self.unit(dep).is_some_and(|state| state.want == Want::Idle) {
-                        self.want(dep, &Cause::PulledBy(unit));
+                        self.want_unless_stopped(dep, &Cause::PulledBy(unit));
                     }
                 }
             }

@@ -34,9 +34,7 @@ pub fn supervise(options: &Options) -> u8 {
             code
         }
         Err(faults) => {
-            for fault in faults {
-                log::error!("{fault}");
-            }
+            journal::tell_faults(&faults);
             1
         }
     };

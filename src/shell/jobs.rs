@@ -242,6 +242,9 @@ impl Shell {
             _ => return Err(format!("{name} is not ready; only a ready unit can be reloaded")),
         };
         match reload {
+            Reload::Signal(number) if number > super::perform::LAST_NAMED => {
+                return Err(format!("{name} cannot be sent signal {number}"));
+            }
             Reload::Signal(number) => {
                 self.signal_main(unit, u8::try_from(number).unwrap_or_default());
                 self.reload_ended(unit, Ok(()));

@@ -35,6 +35,13 @@ pub fn install(level: LevelFilter) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Tells what is wrong with a configuration; a text of several lines stays readable.
+pub fn tell_faults(faults: &[String]) {
+    for line in faults.iter().flat_map(|fault| fault.lines()) {
+        log::error!("{line}");
+    }
+}
+
 /// Writes what standard error takes now; while it takes nothing more, epoll tells `token` when it
 /// does. Called once a turn, and for the token.
 pub fn drain(poll: &Poll, token: u64) {

@@ -157,7 +157,12 @@ impl<'a> Launch<'a> {
                 argv
             }
         };
-        Self::new(argv, process_of(unit), values)
+        let mut launch = Self::new(argv, process_of(unit), values)?;
+        if !matches!(step, Step::Exec(_)) {
+            // It may be the one that makes the unit's directory; its paths are absolute.
+            launch.directory = "/".to_owned();
+        }
+        Ok(launch)
     }
 
     /// A command beside the main one (probe, stop, reload) that may know the main process.

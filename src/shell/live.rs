@@ -51,6 +51,8 @@ pub struct Body {
     pub run: Run,
     /// The process that was started.
     pub main: Option<u32>,
+    /// The group and session of that process, which may outlive it.
+    pub leader: Option<u32>,
     /// A prepare step that runs now.
     pub step: Option<u32>,
     /// The process that said MAINPID, or was said to be it, and a descriptor that tells its end.
@@ -119,6 +121,7 @@ impl Body {
         Self {
             run,
             main: None,
+            leader: None,
             step: None,
             named: None,
             container: None,

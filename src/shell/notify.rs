@@ -11,7 +11,7 @@ use crate::machine::{Event, Exit, Run, UnitId};
 use crate::sys::child;
 use crate::sys::notify_socket::Datagram;
 use crate::sys::poll::Interest;
-use crate::wire::notify::{Message, parse};
+use crate::wire::notify::{MAX_DATAGRAM, Message, parse};
 
 /// Datagrams of one unit in one turn; the rest is told again.
 const DATAGRAMS_MAX: usize = 64;
@@ -66,6 +66,11 @@ impl Shell {
     }
 
     fn heed(&mut self, unit: UnitId, run: Run, pid: u32, datagram: &Datagram) {
+        if datagram.is_cut {
+            // Where it was cut is not for the service to know: nothing of it counts.
+            let text = format!("a notify message of more than {MAX_DATAGRAM} bytes ignored");
+            return self.note(unit, text);
+        }
         let asks = self.plan.units.get(unit.index()).is_some_and(|plan| plan.ready.notify);
         let live = self.lives.get(unit.index());
         let is_main = live.is_some_and(|live| {
@@ -102,6 +107,9 @@ impl Shell {
                     self.push(Event::Unhealthy(unit, run, why));
                 }
                 Message::ExtendTimeoutMs(ms) => self.push(Event::Extend(unit, run, ms)),
+                Message::Nonsense(text) => {
+                    self.note(unit, format!("a notify message that is no number ignored: {text}"));
+                }
                 Message::WatchdogUsec(_) | Message::Barrier => {}
             }
         }

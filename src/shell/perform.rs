@@ -10,6 +10,7 @@ use super::live::Body;
 use super::token::Token;
 use crate::config::plan::{Job, KillScope, Unit};
 use crate::machine::{Action, Cause, Event, Run, State, UnitId};
+use crate::sys::cgroup::Group;
 use crate::sys::poll::Interest;
 use crate::sys::spawn::{self, Request};
 use crate::sys::{child, clock, user};
@@ -50,10 +51,13 @@ impl Shell {
         cause.sentence(|unit| self.machine.name(unit))
     }
 
-    /// Keeps a note on a unit, and writes it to the log.
+    /// Keeps a note on a unit, and writes it to the log; what is said again and again only once.
     pub(super) fn note(&mut self, unit: UnitId, text: String) {
-        log::warn!("{}: {text}", self.machine.name(unit));
-        if let Some(live) = self.lives.get_mut(unit.index()) {
+        let live = self.lives.get_mut(unit.index());
+        if live.as_ref().is_none_or(|live| live.notes.back() != Some(&text)) {
+            log::warn!("{}: {text}", self.machine.name(unit));
+        }
+        if let Some(live) = live {
             live.note(text);
         }
     }
@@ -195,8 +199,14 @@ impl Shell {
             self.signal_main(unit, TERM);
             return;
         }
-        let signal = u8::try_from(plan.stop.signal).unwrap_or(TERM);
-        self.signal(unit, signal);
+        let signal = plan.stop.signal;
+        if signal > LAST_NAMED {
+            self.note(unit, format!("signal {signal} cannot be sent; it is asked by SIGTERM"));
+        }
+        self.signal(
+            unit,
+            u8::try_from(signal).ok().filter(|_| signal <= LAST_NAMED).unwrap_or(TERM),
+        );
         // A stopped process would keep the signal for later.
         self.signal(unit, CONT);
     }
@@ -219,7 +229,7 @@ impl Shell {
         else {
             return;
         };
-        let main = live.body.as_ref().and_then(|body| body.main);
+        let leader = live.body.as_ref().and_then(|body| body.leader);
         match (plan.stop.kill, &live.group) {
             (KillScope::Tree, Some(group)) if group.is_tracked() => {
                 if number != child::KILL {
@@ -230,13 +240,18 @@ impl Shell {
             }
             (KillScope::Main, _) => self.signal_main(unit, number),
             (KillScope::Tree, _) => {
-                for pid in main.map(child::descendants).unwrap_or_default() {
+                for pid in leader.map(child::descendants).unwrap_or_default() {
                     let _ = child::signal(None, pid, number);
                 }
-                let _ = main.map(|pid| child::signal_group(pid, number));
+                let _ = leader.map(|pid| child::signal_group(pid, number));
             }
             (KillScope::Group, _) => {
-                let _ = main.map(|pid| child::signal_group(pid, number));
+                // A service that has daemonised has named a process of another group.
+                let named = live.main().and_then(child::stat).map(|stat| stat.group);
+                let named = named.filter(|group| Some(*group) != leader);
+                for group in leader.into_iter().chain(named) {
+                    let _ = child::signal_group(group, number);
+                }
             }
         }
     }
@@ -264,14 +279,13 @@ impl Shell {
 
     /// Tells the machine when nothing is left of what is being swept.
     pub(super) fn look_behind(&mut self, unit: UnitId) {
-        let Some(live) = self.lives.get_mut(unit.index()) else {
+        let live = self.lives.get_mut(unit.index());
+        let Some((live, plan)) = live.zip(self.plan.units.get(unit.index())) else {
             return;
         };
-        let is_empty =
-            live.group.as_ref().is_none_or(|group| !group.is_tracked() || group.is_empty());
         if let Some(body) = &mut live.body
             && body.is_sweeping
-            && is_empty
+            && is_swept(plan.stop.kill, live.group.as_ref(), body.leader)
         {
             body.is_sweeping = false;
             self.inbox.push_back(Event::Swept(unit, body.run));
@@ -316,6 +330,18 @@ impl Shell {
 const TERM: u8 = 15;
 /// SIGCONT.
 const CONT: u8 = 18;
+/// The last signal that has a name; those behind it belong to the C library.
+pub(super) const LAST_NAMED: i32 = 31;
+
+/// Whether nobody is left of those whom a unit's `kill` names.
+fn is_swept(kill: KillScope, group: Option<&Group>, leader: Option<u32>) -> bool {
+    match (kill, group) {
+        (KillScope::Tree, Some(group)) if group.is_tracked() => group.is_empty(),
+        (KillScope::Tree, _) => leader.is_none_or(|pid| child::descendants(pid).is_empty()),
+        (KillScope::Group, _) => leader.is_none_or(child::is_group_empty),
+        (KillScope::Main, _) => true,
+    }
+}
 
 fn limits_of(plan: &Unit) -> crate::sys::cgroup::Limits {
     let spec = &plan.cgroup;

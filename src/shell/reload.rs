@@ -1,12 +1,11 @@
 //! A new configuration: what is different, what that leads to, and the change itself.
 
-use super::Shell;
 use super::client::Goal;
 use super::jobs::plan_doc;
 use super::live::Live;
-use super::load;
+use super::{Shell, journal, load};
 use crate::config::{self, Change, plan::Plan};
-use crate::machine::{UnitId, Want};
+use crate::machine::{UnitId, UnitState, Want};
 use crate::wire::ctl::{ChangeDoc, PlanDoc, Reply, code};
 
 impl Shell {
@@ -21,7 +20,7 @@ impl Shell {
                 return self.refuse(id, code::FAILED, message);
             }
         };
-        let changes = config::difference(&self.plan, &plan);
+        let changes = config::difference(&self.in_force(), &plan);
         let restarted = to_restart(&plan, &changes);
         let mut doc = self.foresee(&plan, &restarted);
         doc.changes = changes.iter().map(|(unit, change)| told(unit, change)).collect();
@@ -47,18 +46,25 @@ impl Shell {
     pub(super) fn reload_by_signal(&mut self) {
         match load(&self.options.config) {
             Ok(plan) => {
-                let changes = config::difference(&self.plan, &plan);
+                let changes = config::difference(&self.in_force(), &plan);
                 let restarted = to_restart(&plan, &changes);
                 self.take_over(plan, &restarted, &changes);
                 log::info!("the configuration was read again: {} changes", changes.len());
             }
             Err(faults) => {
                 log::error!("the configuration is refused, the one in force stays");
-                for fault in faults {
-                    log::error!("{fault}");
-                }
+                journal::tell_faults(&faults);
             }
         }
+    }
+
+    /// The configuration without those that it has no more and that have not ended yet.
+    fn in_force(&self) -> Plan {
+        let mut plan = self.plan.clone();
+        let retired = |(_, _, state): &(UnitId, _, &UnitState)| state.is_retired;
+        let kept = self.machine.units().position(|unit| retired(&unit));
+        plan.units.truncate(kept.unwrap_or(plan.units.len()));
+        plan
     }
 
     /// What a new configuration would lead to.

@@ -41,6 +41,7 @@ impl Shell {
             live.starts += 1;
             if let Some(body) = live.body_of(run) {
                 body.main = Some(pid);
+                body.leader = Some(pid);
                 body.step = None;
             }
         }
@@ -155,7 +156,7 @@ impl Shell {
         let why = error.to_string();
         if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
             match part {
-                Part::Main => body.main = None,
+                Part::Main => (body.main, body.leader) = (None, None),
                 Part::Step(..) => body.step = None,
                 Part::Probe(_) | Part::Stop | Part::Reload | Part::Keep => {}
             }

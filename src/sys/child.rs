@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
-    pidfd_open, pidfd_send_signal, set_child_subreaper, wait, waitpid,
+    pidfd_open, pidfd_send_signal, set_child_subreaper, test_kill_process_group, wait, waitpid,
 };
 
 use crate::machine::Exit;
@@ -84,6 +84,12 @@ pub fn signal_group(group: u32, number: u8) -> Result<(), Errno> {
     // Group 1 cannot be anyone's of ours; to the kernel "-1" is everybody.
     let group = to_pid(group).filter(|group| !group.is_init()).ok_or(Errno::SRCH)?;
     send(number, |signal| kill_process_group(group, signal))
+}
+
+/// Whether anybody is left in a process group; the dead who are not reaped yet are.
+#[must_use]
+pub fn is_group_empty(group: u32) -> bool {
+    to_pid(group).is_none_or(|group| test_kill_process_group(group) == Err(Errno::SRCH))
 }
 
 /// Makes orphans among the descendants children of this process.

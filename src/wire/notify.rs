@@ -1,8 +1,9 @@
 //! `sd_notify` datagrams: what a service says of itself on `NOTIFY_SOCKET`.
 //!
-//! Every datagram stands alone; a newline at its end is optional. What is not understood is passed
+//! Every datagram stands alone; a newline at its end is optional. A key that is not known is passed
 //! over without a word, since services send keys that only some supervisors know (`ERRNO`,
-//! `FDSTORE`, vendor keys). Who sent it is not looked at here: that is the reader's duty.
+//! `FDSTORE`, vendor keys); a number that is none is told. Who sent it is not looked at here: that
+//! is the reader's duty.
 //!
 //! `READY=1\nSTATUS=API up` is `[Ready, Status("API up")]`.
 
@@ -41,6 +42,8 @@ pub enum Message {
     ExtendTimeoutMs(u64),
     /// `BARRIER=1`: the descriptor that came along is to be closed once all before it is done.
     Barrier,
+    /// A number that is none, as it was said, like [`Message::Status`].
+    Nonsense(String),
 }
 
 /// The messages of one datagram, in order.
@@ -58,19 +61,21 @@ fn line(line: &[u8]) -> Option<Message> {
     let line = line.strip_suffix(b"\0").unwrap_or(line);
     let at = line.iter().position(|byte| *byte == b'=')?;
     let (key, value) = (line.get(..at)?, line.get(at + 1..)?);
+    let nonsense = || Some(Message::Nonsense(status(line)));
     match (key, value) {
         (b"READY", b"1") => Some(Message::Ready),
         (b"RELOADING", b"1") => Some(Message::Reloading),
         (b"STOPPING", b"1") => Some(Message::Stopping),
         (b"STATUS", text) => Some(Message::Status(status(text))),
-        (b"MAINPID", text) => pid(text).map(Message::MainPid),
-        (b"X_PISUP_CONTAINER_PID", text) => pid(text).map(Message::ContainerPid),
+        (b"MAINPID", text) => pid(text).map(Message::MainPid).or_else(nonsense),
+        (b"X_PISUP_CONTAINER_PID", text) => pid(text).map(Message::ContainerPid).or_else(nonsense),
         (b"X_PISUP_TAKEN_OVER", b"1") => Some(Message::TakenOver),
         (b"WATCHDOG", b"1") => Some(Message::Watchdog),
         (b"WATCHDOG", b"trigger") => Some(Message::WatchdogTrigger),
-        (b"WATCHDOG_USEC", text) => number(text).map(Message::WatchdogUsec),
+        (b"WATCHDOG_USEC", text) => number(text).map(Message::WatchdogUsec).or_else(nonsense),
         (b"EXTEND_TIMEOUT_USEC", text) => {
-            number(text).map(|usec| Message::ExtendTimeoutMs(usec.div_ceil(1000)))
+            let ms = number(text).map(|usec| usec.div_ceil(1000));
+            ms.map(Message::ExtendTimeoutMs).or_else(nonsense)
         }
         (b"BARRIER", b"1") => Some(Message::Barrier),
         _ => None,
@@ -150,14 +155,6 @@ mod tests {
             "ready=1",
             "XREADY=1",
             "=1",
-            "MAINPID=0",
-            "MAINPID=-4",
-            "MAINPID=+4",
-            "MAINPID=4294967296",
-            "MAINPID=2147483648",
-            "MAINPID=4x",
-            "WATCHDOG_USEC=",
-            "WATCHDOG_USEC=99999999999999999999",
             "WATCHDOG=2",
             "ERRNO=112",
             "FDSTORE=1\nFDNAME=a",
@@ -167,6 +164,24 @@ mod tests {
             assert_eq!(parse(bad.as_bytes()), [], "{bad:?}");
         }
         assert_eq!(parse(b"\xff\xfe=\x00\nERRNO=1\nREADY=1"), [Message::Ready]);
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_told() {
+        for bad in [
+            "MAINPID=0",
+            "MAINPID=-4",
+            "MAINPID=+4",
+            "MAINPID=4294967296",
+            "MAINPID=2147483648",
+            "MAINPID=4x",
+            "WATCHDOG_USEC=",
+            "WATCHDOG_USEC=99999999999999999999",
+            "EXTEND_TIMEOUT_USEC=1.5",
+            "X_PISUP_CONTAINER_PID=",
+        ] {
+            assert_eq!(parse(bad.as_bytes()), [Message::Nonsense(bad.into())], "{bad}");
+        }
     }
 
     #[test]
@@ -192,7 +207,7 @@ mod tests {
         #[test]
         fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
             for message in parse(&bytes) {
-                if let Message::Status(text) = message {
+                if let Message::Status(text) | Message::Nonsense(text) = message {
                     prop_assert!(text.len() <= MAX_STATUS);
                     prop_assert!(!text.contains(char::is_control));
                 }

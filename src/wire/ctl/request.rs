@@ -167,11 +167,11 @@ impl ErrorDoc {
     }
 }
 
-/// The number of a signal by its name (`KILL`, `SIGKILL`, `kill`) or its number (`9`, 1 to 64).
+/// The number of a signal by its name (`KILL`, `SIGKILL`, `kill`) or its number (`9`, 1 to 31).
 #[must_use]
 pub fn signal_number(word: &str) -> Option<u8> {
     if let Ok(number) = word.parse::<u8>() {
-        return (1..=64).contains(&number).then_some(number);
+        return (1..=31).contains(&number).then_some(number);
     }
     let word = word.to_ascii_uppercase();
     let name = word.strip_prefix("SIG").unwrap_or(&word);
@@ -328,9 +328,9 @@ mod tests {
             ("sigkill", Some(9)),
             ("TERM", Some(15)),
             ("SYS", Some(31)),
-            ("64", Some(64)),
+            ("31", Some(31)),
             ("0", None),
-            ("65", None),
+            ("32", None),
             ("-9", None),
             ("SIG", None),
             ("SIGSIGHUP", None),
