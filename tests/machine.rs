@@ -1,9 +1,12 @@
 //! Scenarios on the machine: a history of events, and what it answers.
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing has to fail")]
 
+#[path = "machine/commands.rs"]
+mod commands;
+
 use pisup::machine::plan::Planned;
 use pisup::machine::spec::{Conditions, Gates, Kind, Policy, Readiness, Restart, Stop, Use};
-use pisup::machine::{Action, Event, Exit, Machine, Run, Spec, State, Tick, UnitId};
+use pisup::machine::{Action, Event, Exit, Hold, Machine, Run, Spec, State, Tick, UnitId};
 
 fn spec(name: &str) -> Spec {
     Spec {

@@ -79,7 +79,9 @@ impl Machine {
         };
         let is_new = state.want != Want::On;
         state.want = Want::On;
-        match state.phase {
+        match &mut state.phase {
+            // Wherever its end was to lead, it is wanted anew; what ended well is not done twice.
+            Phase::Stopping { next, .. } if *next != Next::Done => *next = Next::Again,
             Phase::Failed | Phase::Backoff { .. } => self.wait(unit, cause),
             Phase::Down if is_new => self.wait(unit, cause),
             Phase::Down
@@ -135,8 +137,9 @@ impl Machine {
             return;
         }
         if let Some(state) = self.unit_mut(unit) {
-            let has_run = state.is_live() || state.phase == Phase::Done;
-            if has_run && !state.is_stopping() {
+            if let Phase::Stopping { next, .. } = &mut state.phase {
+                *next = Next::Again;
+            } else if state.is_live() || state.phase == Phase::Done {
                 state.bounce = Some(Cause::RestartAsked);
             }
         }
