@@ -333,3 +333,14 @@ fn stale_events_move_nothing() {
     }
     assert_eq!(world.machine, before);
 }
+
+#[test]
+fn what_is_born_behind_the_deadline_is_killed_at_once() {
+    let mut machine = Machine::new(chain(), 1);
+    machine.step(Event::Boot, Tick(0));
+    let run = machine.unit(ETCD).unwrap().run().unwrap();
+    machine.step(Event::Shutdown { by: Tick(120_000) }, Tick(0));
+    machine.step(Event::Timer, Tick(120_000));
+    let actions = machine.step(Event::Spawned(ETCD, run), Tick(121_000));
+    assert_eq!(actions, [Action::Kill(ETCD, run)]);
+}

@@ -63,8 +63,9 @@ impl Machine {
         has_moved
     }
 
-    /// Signals those whose followers are gone.
+    /// Signals those whose followers are gone; behind the deadline of all, kills what was born late.
     fn ask_to_end(&mut self, now: Tick) -> bool {
+        let is_late = self.shutdown.is_some_and(|shutdown| shutdown.by.is_none());
         let followers = self.followers_to_go();
         let mut has_moved = false;
         for index in (0..self.order.len()).rev() {
@@ -72,7 +73,10 @@ impl Machine {
                 continue;
             };
             let is_free = followers.get(unit.index()).is_some_and(Option::is_none);
-            has_moved |= is_free && self.is_ordered(unit) && self.terminate(unit, now);
+            has_moved |= match is_late {
+                true => self.kill(unit, now),
+                false => is_free && self.is_ordered(unit) && self.terminate(unit, now),
+            };
         }
         has_moved
     }
