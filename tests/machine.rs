@@ -3,6 +3,10 @@
 
 #[path = "machine/commands.rs"]
 mod commands;
+#[path = "machine/reload.rs"]
+mod reload;
+#[path = "machine/waiting.rs"]
+mod waiting;
 
 use pisup::machine::plan::Planned;
 use pisup::machine::spec::{Conditions, Gates, Kind, Policy, Readiness, Restart, Stop, Use};

@@ -116,9 +116,10 @@ impl Shell {
         }
         self.activation.renumber(new_id);
         self.watching.clear();
+        // The machine asks anew for those that wait.
         let waiting: Vec<UnitId> = self.conditions.units().collect();
-        for unit in &waiting {
-            self.conditions.remove(*unit, &self.poll);
+        for unit in waiting {
+            self.conditions.remove(unit, &self.poll);
         }
         for index in 0..self.lives.len() {
             if let Ok(index) = u16::try_from(index) {
@@ -126,9 +127,6 @@ impl Shell {
                 self.reconfigure_output(UnitId(index));
                 self.settle_in(UnitId(index));
             }
-        }
-        for unit in waiting.into_iter().filter_map(new_id) {
-            self.look_for(unit);
         }
         self.drop_followers();
     }

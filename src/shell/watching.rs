@@ -7,7 +7,7 @@ use super::children::Part;
 use super::exports;
 use super::watch::{Want, Watches};
 use crate::machine::spec::Gate;
-use crate::machine::{Event, Phase, Run, UnitId};
+use crate::machine::{Event, Hold, Phase, Run, UnitId};
 
 /// What a file is watched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -180,12 +180,12 @@ impl Shell {
         }
     }
 
-    /// Looks after those that still wait, and no others.
+    /// Looks after those that still wait for the world, and no others.
     pub(super) fn look_at_conditions(&mut self) {
         let units: Vec<UnitId> = self.conditions.units().collect();
         for unit in units {
             let phase = self.machine.unit(unit).map(|state| &state.phase);
-            if !matches!(phase, Some(Phase::Waiting { .. })) {
+            if !matches!(phase, Some(Phase::Waiting { on: Hold::World(_), .. })) {
                 self.conditions.remove(unit, &self.poll);
                 self.watching.remove(Purpose::Condition(unit));
             }
