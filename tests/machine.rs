@@ -10,7 +10,7 @@ mod waiting;
 
 use pisup::machine::plan::Planned;
 use pisup::machine::spec::{Conditions, Gates, Kind, Policy, Readiness, Restart, Stop, Use};
-use pisup::machine::{Action, Event, Exit, Hold, Machine, Run, Spec, State, Tick, UnitId};
+use pisup::machine::{Action, Cause, Event, Exit, Hold, Machine, Run, Spec, State, Tick, UnitId};
 
 fn spec(name: &str) -> Spec {
     Spec {

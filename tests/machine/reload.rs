@@ -14,6 +14,54 @@ impl World {
     }
 }
 
+/// Two ready units, and a machine that has just been told that the second is gone.
+fn retiring() -> (World, Run) {
+    let mut world = World::new(vec![spec("a"), spec("b")]);
+    world.feed(Event::Boot);
+    let run = world.run(UnitId(1));
+    let actions = world.reload(vec![spec("a")]);
+    assert!(actions.contains(&Action::Terminate(UnitId(1), run)));
+    (world, run)
+}
+
+#[test]
+fn a_unit_that_is_removed_and_added_again_while_it_stops_comes_back() {
+    let (mut world, run) = retiring();
+    world.reload(vec![spec("a"), spec("b"), spec("c")]);
+    let b = world.named("b");
+    world.feed(Event::Exited(b, run, Exit::Code(0)));
+    assert_eq!(world.state(b), State::Ready);
+}
+
+#[test]
+fn a_unit_that_comes_back_disabled_stays_down() {
+    let (mut world, run) = retiring();
+    world.reload(vec![spec("a"), Spec { is_enabled: false, ..spec("b") }]);
+    let b = world.named("b");
+    world.feed(Event::Exited(b, run, Exit::Code(0)));
+    assert_eq!(world.state(b), State::Down);
+    world.feed(Event::Start(b));
+    assert_eq!(world.state(b), State::Ready);
+}
+
+#[test]
+fn a_new_unit_does_not_start_what_was_stopped_by_name() {
+    for names in [["a", "b"], ["b", "a"]] {
+        let mut world = World::new(vec![spec("a")]);
+        world.feed(Event::Boot);
+        world.feed(Event::Stop(UnitId(0)));
+        let index = names.iter().position(|name| *name == "a").unwrap();
+        let a = UnitId(u16::try_from(index).unwrap());
+        let specs = names.map(|name| match name {
+            "b" => Spec { requires: vec![a], ..spec("b") },
+            _ => spec("a"),
+        });
+        world.reload(specs.to_vec());
+        let states = ["a", "b"].map(|name| world.state(world.named(name)));
+        assert_eq!(states, [State::Down, State::Waiting]);
+    }
+}
+
 #[test]
 fn a_condition_that_is_new_to_a_waiting_unit_is_looked_at() {
     let route = Conditions::NONE.with(Condition::Route);

@@ -35,3 +35,32 @@ fn the_world_is_looked_at_when_all_else_is_there() {
     machine.step(Event::World(B, Conditions::NONE), later);
     assert_eq!(machine.unit(B).unwrap().state(), State::Starting);
 }
+
+#[test]
+fn a_wanted_unit_that_conflicts_with_one_that_runs_is_left_out() {
+    let mut world = World::new(vec![
+        Spec { wants: vec![B], is_enabled: false, ..spec("a") },
+        Spec { conflicts: vec![C], is_enabled: false, ..spec("b") },
+        spec("c"),
+    ]);
+    world.feed(Event::Boot);
+    let mut machine = world.machine.clone();
+    let told = machine.step(Event::Start(A), world.now);
+    assert!(told.contains(&Action::Note(A, Cause::LeftOut(B, C))), "{told:?}");
+    world.feed(Event::Start(A));
+    assert_eq!(world.states(), ["ready", "down", "ready"]);
+    world.feed(Event::Stop(C));
+    world.feed(Event::Start(A));
+    assert_eq!(world.states(), ["ready", "ready", "down"]);
+}
+
+#[test]
+fn at_boot_what_is_enabled_comes_before_what_is_wanted() {
+    let mut world = World::new(vec![
+        Spec { wants: vec![B], ..spec("a") },
+        Spec { is_enabled: false, ..spec("b") },
+        Spec { conflicts: vec![B], ..spec("c") },
+    ]);
+    world.feed(Event::Boot);
+    assert_eq!(world.states(), ["ready", "down", "ready"]);
+}
