@@ -63,7 +63,7 @@ impl Machine {
         has_moved
     }
 
-    /// Signals those whose followers are gone; behind the deadline of all, kills what was born late.
+    /// Signals those whose followers are gone; behind the deadline of all, kills the late-born.
     fn ask_to_end(&mut self, now: Tick) -> bool {
         let is_late = self.shutdown.is_some_and(|shutdown| shutdown.by.is_none());
         let followers = self.followers_to_go();
