@@ -86,6 +86,7 @@ impl Shell {
             activation: Activation::default(),
             started: now,
             changes: 0,
+            reloads: 0,
             touched: std::collections::BTreeSet::new(),
             has_more_dead: false,
             refused: None,

@@ -20,6 +20,17 @@ pub enum Purpose {
     Condition(UnitId),
 }
 
+impl Purpose {
+    /// The same for the unit's new id.
+    pub(super) fn renumbered(self, new_id: impl Fn(UnitId) -> Option<UnitId>) -> Option<Self> {
+        match self {
+            Self::Exports(unit) => new_id(unit).map(Self::Exports),
+            Self::Ready(unit) => new_id(unit).map(Self::Ready),
+            Self::Condition(unit) => new_id(unit).map(Self::Condition),
+        }
+    }
+}
+
 /// All files that are watched.
 pub type Watching = Watches<Purpose>;
 
@@ -86,6 +97,7 @@ impl Shell {
             return;
         };
         let Some(spec) = plan.exports.clone() else {
+            self.watching.remove(Purpose::Exports(unit));
             return;
         };
         let name = plan.spec.name.clone();
@@ -101,7 +113,10 @@ impl Shell {
                 Err(why) => self.note(unit, why),
             }
         }
-        self.watch(Purpose::Exports(unit), unit, &spec.file, Want::Content);
+        let watched = self.watching.keep(Purpose::Exports(unit), &spec.file, Want::Content);
+        if let Err(fault) = watched {
+            self.note(unit, fault.to_string());
+        }
     }
 
     /// Reads a unit's values, if it runs: a file from before tells nothing of now.
