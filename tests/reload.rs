@@ -7,7 +7,7 @@ mod node;
 
 use std::fs;
 
-use node::Node;
+use node::{Client, Node};
 use pisup::wire::ctl::{Reply, Request};
 
 /// It is up at once and stays.
@@ -31,6 +31,13 @@ log = "up"
 "#;
 
 const RELOAD: Request = Request::ReloadConfig { no_wait: false, dry_run: false };
+
+fn logs(node: &Node, unit: &str) -> Client {
+    let mut client = node.client();
+    let units = vec![unit.to_owned()];
+    client.ask(&Request::Logs { units, n: None, follow: true });
+    client
+}
 
 #[test]
 fn what_happened_before_a_reload_is_told_to_whom_it_happened() {
@@ -160,4 +167,50 @@ fn the_plan_of_a_reload_calls_units_by_their_names() {
         plan.plan.iter().map(|step| format!("{:?} {}", step.kind, step.unit)).collect();
     steps.sort();
     assert_eq!(steps, ["Start a", "Start b", "Stop b", "Stop c"]);
+}
+
+#[test]
+fn jobs_and_views_of_others_go_on() {
+    let node = Node::new(&[("b", HELD)]);
+    let mut job = node.client();
+    job.ask(&Request::Start { units: vec!["b".to_owned()], no_wait: false });
+    let mut view = logs(&node, "b");
+    node.write_unit("a", PLAIN);
+    assert_eq!(node.ask(&RELOAD), (0, "a is ready".to_owned()));
+    fs::write(node.path("go"), "").unwrap();
+    assert_eq!(view.next_line(), "up");
+    assert_eq!(job.end(), (0, "b is ready".to_owned()));
+}
+
+#[test]
+fn the_first_line_of_a_unit_that_is_followed_before_its_start_is_told() {
+    let node = Node::new(&[("b", &format!("[unit]\nenabled = false\n{HELD}"))]);
+    fs::write(node.path("go"), "").unwrap();
+    let mut view = logs(&node, "b");
+    let mut last = node.client();
+    let units = vec!["b".to_owned()];
+    last.ask(&Request::Logs { units, n: Some(10), follow: true });
+    assert_eq!(node.start("b").0, 0);
+    assert_eq!((view.next_line(), last.next_line()), ("up".to_owned(), "up".to_owned()));
+}
+
+#[test]
+fn a_start_ends_when_only_another_command_could_help() {
+    let fails = r#"
+[unit]
+enabled = false
+
+[command]
+exec = ["false"]
+
+[ready]
+fd = 3
+
+[restart]
+policy = "never"
+"#;
+    let user = "[unit]\nenabled = false\nrequires = [\"a\"]\n\n[command]\nexec = [\"true\"]\n";
+    let node = Node::new(&[("a", fails), ("b", user)]);
+    let want = "b: a has failed; start a to try again".to_owned();
+    assert_eq!(node.start("b"), (1, want));
 }

@@ -117,6 +117,14 @@ impl Shell {
             self.bury(&mut live);
         }
         self.renumber(&kept);
+        let total = self.lives.len();
+        let name = |unit: UnitId| match old_plan.units.get(unit.index()) {
+            Some(unit) => unit.spec.name.clone(),
+            None => "?".to_owned(),
+        };
+        for client in self.clients.values_mut() {
+            client.asking.renumber(&kept, total, name);
+        }
         for action in actions {
             self.perform(action);
         }
@@ -145,7 +153,6 @@ impl Shell {
                 self.settle_in(UnitId(index));
             }
         }
-        self.drop_followers();
     }
 
     fn goals_of(&self, restarted: &[UnitId], changes: &[(String, Change)]) -> Vec<(UnitId, Goal)> {

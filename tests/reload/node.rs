@@ -184,6 +184,14 @@ impl Client {
         Reply::parse(line.trim_end().as_bytes()).unwrap()
     }
 
+    /// The next line of output.
+    pub fn next_line(&mut self) -> String {
+        match self.next() {
+            Reply::Log(doc) => doc.line,
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// The end of an answer, over all that comes before it.
     pub fn end(&mut self) -> (u8, String) {
         loop {
