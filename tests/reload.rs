@@ -214,3 +214,14 @@ policy = "never"
     let want = "b: a has failed; start a to try again".to_owned();
     assert_eq!(node.start("b"), (1, want));
 }
+
+#[test]
+fn a_state_directory_that_cannot_be_made_is_a_warning() {
+    let node = Node::with_state(&[("a", PLAIN)], "file/state");
+    assert_eq!(node.start("a").0, 0);
+    let mut client = node.client();
+    client.ask(&Request::Status { unit: None });
+    let Reply::Status(doc) = client.next() else { panic!("no status") };
+    let is_told = |warning: &String| warning.starts_with("nothing is kept over a power cut: ");
+    assert!(doc.supervisor.warnings.iter().any(is_told), "{:?}", doc.supervisor.warnings);
+}
