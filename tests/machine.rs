@@ -1,9 +1,16 @@
 //! Scenarios on the machine: a history of events, and what it answers.
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing has to fail")]
 
+#[path = "machine/commands.rs"]
+mod commands;
+#[path = "machine/reload.rs"]
+mod reload;
+#[path = "machine/waiting.rs"]
+mod waiting;
+
 use pisup::machine::plan::Planned;
 use pisup::machine::spec::{Conditions, Gates, Kind, Policy, Readiness, Restart, Stop, Use};
-use pisup::machine::{Action, Event, Exit, Machine, Run, Spec, State, Tick, UnitId};
+use pisup::machine::{Action, Cause, Event, Exit, Hold, Machine, Run, Spec, State, Tick, UnitId};
 
 fn spec(name: &str) -> Spec {
     Spec {
@@ -329,4 +336,15 @@ fn stale_events_move_nothing() {
         world.feed(event);
     }
     assert_eq!(world.machine, before);
+}
+
+#[test]
+fn what_is_born_behind_the_deadline_is_killed_at_once() {
+    let mut machine = Machine::new(chain(), 1);
+    machine.step(Event::Boot, Tick(0));
+    let run = machine.unit(ETCD).unwrap().run().unwrap();
+    machine.step(Event::Shutdown { by: Tick(120_000) }, Tick(0));
+    machine.step(Event::Timer, Tick(120_000));
+    let actions = machine.step(Event::Spawned(ETCD, run), Tick(121_000));
+    assert_eq!(actions, [Action::Kill(ETCD, run)]);
 }

@@ -145,8 +145,9 @@ fn differing<const N: usize>(same: [(&'static str, bool); N]) -> Vec<&'static st
     same.into_iter().filter(|(_, is_same)| !is_same).map(|(name, _)| name).collect()
 }
 
-/// The unit with the numbers of other units replaced.
-fn renumbered(unit: &Unit, to: impl Fn(UnitId) -> UnitId) -> Unit {
+/// The unit with the numbers of other units replaced, in its edges and in every hole of its texts.
+#[must_use]
+pub fn renumbered(unit: &Unit, to: impl Fn(UnitId) -> UnitId) -> Unit {
     let mut unit = unit.clone();
     let spec = &mut unit.spec;
     for ids in

@@ -19,6 +19,9 @@ use super::{job, ready};
 /// The shortest pause between two tries: a unit that can not start must not eat the CPU.
 const LEAST_DELAY_MS: u64 = 100;
 
+/// The shortest life that makes up for failures before it: a unit that had it restarts at once.
+const LEAST_STABLE_MS: u64 = 1000;
+
 /// Output kept in RAM: a few hundred lines, times the dozen of units that a node has.
 const RING_BYTES: u64 = 256 << 10;
 
@@ -147,7 +150,7 @@ fn restart(kind: Kind, section: &Section<'_>) -> Restart {
         },
         delay_ms,
         max_delay_ms,
-        stable_ms: section.duration("stable", 10_000, 0),
+        stable_ms: section.duration("stable", 10_000, LEAST_STABLE_MS),
         degraded_after: section.integer("degraded-after", 0..=1_000_000).unwrap_or(5),
         fatal_exit_codes: codes.iter().filter_map(|code| code.integer(1..=255)).collect(),
         has_jitter: true,

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub use diag::{Diagnostic, nearest};
-pub use difference::{Change, difference};
+pub use difference::{Change, difference, renumbered};
 pub use words::{signal_name, signal_number};
 
 use diag::File;

@@ -52,45 +52,71 @@ impl Machine {
     }
 
     fn boot(&mut self) {
-        for unit in graph::ids(self.specs.len()) {
-            if self.spec(unit).is_some_and(|spec| spec.is_enabled) {
-                self.want(unit, &Cause::Boot);
-            }
+        let is_enabled = |unit: &UnitId| self.spec(*unit).is_some_and(|spec| spec.is_enabled);
+        let enabled: Vec<UnitId> = graph::ids(self.specs.len()).filter(is_enabled).collect();
+        for unit in enabled {
+            self.need(unit, &Cause::Boot);
         }
+        self.pull(self.all_on());
     }
 
-    /// Wants a unit, all that it needs, and what those prefer and nobody stopped by name.
-    pub(super) fn want(&mut self, unit: UnitId, cause: &Cause) {
-        let needed = graph::needed(&self.specs, unit);
-        let wanted = graph::wanted(&self.specs, &needed);
-        for each in wanted {
-            if self.unit(each).is_some_and(|state| state.want == Want::Idle) {
-                self.ask(each, Cause::PulledBy(unit));
-            }
-        }
-        for each in needed {
+    /// Wants a unit and all that it needs.
+    fn need(&mut self, unit: UnitId, cause: &Cause) {
+        for each in graph::needed(&self.specs, unit) {
             self.ask(each, if each == unit { cause.clone() } else { Cause::PulledBy(unit) });
         }
     }
 
-    /// Wants a unit and all that it needs or prefers; what was stopped by name stays so.
-    pub(super) fn want_unless_stopped(&mut self, unit: UnitId, cause: &Cause) {
-        let needed = graph::needed(&self.specs, unit);
-        let wanted = graph::wanted(&self.specs, &needed);
-        for each in needed.into_iter().chain(wanted) {
-            if self.unit(each).is_some_and(|state| state.want == Want::Idle) {
-                self.ask(each, if each == unit { cause.clone() } else { Cause::PulledBy(unit) });
+    /// The units that are wanted.
+    pub(super) fn all_on(&self) -> Vec<UnitId> {
+        let on = self.units().filter(|(_, _, state)| state.want == Want::On);
+        on.map(|(unit, _, _)| unit).collect()
+    }
+
+    /// Wants what these units need or prefer and nobody asked for yet.
+    pub(super) fn pull(&mut self, mut pullers: Vec<UnitId>) {
+        while let Some(unit) = pullers.pop() {
+            for dep in graph::needed(&self.specs, unit) {
+                pullers.extend(self.pull_one(dep, unit));
+            }
+            let wants = self.spec(unit).map_or_else(Vec::new, |spec| spec.wants.clone());
+            for dep in wants {
+                if !self.is_idle(dep) {
+                    continue;
+                }
+                // A preference is no reason to break a conflict.
+                if let Some(rival) = self.rivals(dep).first() {
+                    self.tell(Action::Note(unit, Cause::LeftOut(dep, *rival)));
+                    continue;
+                }
+                for each in graph::needed(&self.specs, dep) {
+                    pullers.extend(self.pull_one(each, unit));
+                }
             }
         }
     }
 
-    fn ask(&mut self, unit: UnitId, cause: Cause) {
+    /// Wants a unit that nobody asked for yet; who is pulled pulls in turn.
+    fn pull_one(&mut self, unit: UnitId, by: UnitId) -> Option<UnitId> {
+        self.is_idle(unit).then(|| {
+            self.ask(unit, Cause::PulledBy(by));
+            unit
+        })
+    }
+
+    fn is_idle(&self, unit: UnitId) -> bool {
+        self.unit(unit).is_some_and(|state| state.want == Want::Idle)
+    }
+
+    pub(super) fn ask(&mut self, unit: UnitId, cause: Cause) {
         let Some(state) = self.unit_mut(unit) else {
             return;
         };
         let is_new = state.want != Want::On;
         state.want = Want::On;
-        match state.phase {
+        match &mut state.phase {
+            // Wherever its end was to lead, it is wanted anew; what ended well is not done twice.
+            Phase::Stopping { next, .. } if *next != Next::Done => *next = Next::Again,
             Phase::Failed | Phase::Backoff { .. } => self.wait(unit, cause),
             Phase::Down if is_new => self.wait(unit, cause),
             Phase::Down
@@ -110,14 +136,15 @@ impl Machine {
         }
         let rivals = self.rivals(unit);
         if rivals.is_empty() {
-            self.want(unit, &Cause::StartAsked);
+            self.need(unit, &Cause::StartAsked);
+            self.pull(graph::needed(&self.specs, unit).into_iter().collect());
         } else {
             self.tell(Action::Refused(unit, rivals));
         }
     }
 
     /// The units that are wanted and conflict with this one or with what it needs.
-    fn rivals(&self, unit: UnitId) -> Vec<UnitId> {
+    pub(super) fn rivals(&self, unit: UnitId) -> Vec<UnitId> {
         let needed = graph::needed(&self.specs, unit);
         let is_rival = |one: UnitId, other: UnitId| {
             let names = |a: UnitId, b| self.spec(a).is_some_and(|s| s.conflicts.contains(&b));
@@ -146,8 +173,9 @@ impl Machine {
             return;
         }
         if let Some(state) = self.unit_mut(unit) {
-            let has_run = state.is_live() || state.phase == Phase::Done;
-            if has_run && !state.is_stopping() {
+            if let Phase::Stopping { next, .. } = &mut state.phase {
+                *next = Next::Again;
+            } else if state.is_live() || state.phase == Phase::Done {
                 state.bounce = Some(Cause::RestartAsked);
             }
         }

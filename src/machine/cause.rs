@@ -55,6 +55,8 @@ pub enum Cause {
     WaitedEnough(Conditions),
     /// It went on without a unit it would have liked to have.
     WentOnWithout(UnitId),
+    /// A unit was not started, because it conflicts with another one.
+    LeftOut(UnitId, UnitId),
     /// All prepare steps are done.
     Prepared,
     /// A prepare step failed.
@@ -242,6 +244,9 @@ impl Cause {
             Self::Clear => "nothing holds it any more".to_string(),
             Self::WaitedEnough(set) => format!("went on without {}", conditions(*set)),
             Self::WentOnWithout(unit) => format!("went on without {}", name(*unit)),
+            Self::LeftOut(unit, rival) => {
+                format!("{} is not started: it conflicts with {}", name(*unit), name(*rival))
+            }
             Self::Prepared => "prepared".to_string(),
             Self::StepFailed(step, why) => format!("prepare step {} failed: {why}", step + 1),
             Self::StepTimeout(step, ms) => {

@@ -99,10 +99,10 @@ impl Machine {
         }
     }
 
-    /// Ends a stopping run by force, once.
-    fn kill(&mut self, unit: UnitId, now: Tick) {
+    /// Ends a stopping run by force, once; whether this was the time.
+    pub(super) fn kill(&mut self, unit: UnitId, now: Tick) -> bool {
         let Some(state) = self.unit_mut(unit) else {
-            return;
+            return false;
         };
         if let Phase::Stopping { run, alive: true, stage, .. } = &mut state.phase
             && matches!(stage, Stage::Ordered | Stage::Asked { .. })
@@ -110,6 +110,8 @@ impl Machine {
             let run = *run;
             *stage = Stage::Killed { until: now.after(KILL_GRACE_MS) };
             self.tell(Action::Kill(unit, run));
+            return true;
         }
+        false
     }
 }

@@ -76,7 +76,7 @@ pub enum Event {
 /// Something to be done. Its result comes back as an event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    /// Look at the unit's conditions, until they hold or it waits no more; answer with `World`.
+    /// Look at the unit's conditions, as long as it waits for nothing else; answer with `World`.
     Look(UnitId),
     /// Run this prepare step; answer with `Prepared`.
     Prepare(UnitId, Run, u8),

@@ -66,20 +66,3 @@ pub fn needed(specs: &[Spec], unit: UnitId) -> BTreeSet<UnitId> {
     }
     found
 }
-
-/// What the units of a set want, and all that those need, as far as it is not in the set.
-#[must_use]
-pub fn wanted(specs: &[Spec], set: &BTreeSet<UnitId>) -> BTreeSet<UnitId> {
-    let mut found = BTreeSet::new();
-    let mut rest: Vec<UnitId> = set.iter().copied().collect();
-    while let Some(spec) = rest.pop().and_then(|next| specs.get(next.index())) {
-        for dep in &spec.wants {
-            for each in needed(specs, *dep) {
-                if !set.contains(&each) && found.insert(each) {
-                    rest.push(each);
-                }
-            }
-        }
-    }
-    found
-}

@@ -84,6 +84,24 @@ impl Machine {
         })
     }
 
+    /// What keeps a waiting unit, or one that it waits for, until somebody gives a command.
+    #[must_use]
+    pub fn dead_end(&self, unit: UnitId) -> Option<&Hold> {
+        let mut at = unit;
+        // Needs make no circle; the bound only guards against one that slipped in.
+        for _ in 0..self.specs.len() {
+            match &self.unit(at)?.phase {
+                Phase::Waiting { on: Hold::Needs(next), .. } => at = *next,
+                Phase::Waiting {
+                    on: on @ (Hold::Stopped(_) | Hold::Broken(_) | Hold::Ended(_)),
+                    ..
+                } => return Some(on),
+                _ => return None,
+            }
+        }
+        None
+    }
+
     fn hold_by_value(&self, dep: UnitId, key: &str) -> Option<Hold> {
         let required = self.spec(dep)?.exports.iter().map(alloc::string::String::as_str);
         let missing =

@@ -40,22 +40,18 @@ impl Machine {
             self.retire(&old, id, |id| to_new(id).map(|(new, _)| new));
         }
         self.order = graph::in_order(&self.specs);
-        let mut is_new = Vec::new();
+        let mut newcomers = Vec::new();
         for (new, before) in graph::ids(kept).zip(&origin) {
             let before = before.and_then(|id| old.unit(id).zip(old.spec(id)));
             if let Some((state, spec)) = before {
                 let is_same = same_uses(&old, &spec.uses, self, new);
                 self.carry(new, state, !is_same || changed.contains(&new));
             }
-            is_new.push(before.is_none_or(|(state, _)| state.is_retired));
-        }
-        // What a new unit needs must have its old life by now.
-        for (new, is_new) in graph::ids(kept).zip(is_new) {
-            if is_new && self.spec(new).is_some_and(|spec| spec.is_enabled) {
-                self.want_unless_stopped(new, &Cause::ConfigChanged);
+            if before.is_none_or(|(state, _)| state.is_retired) {
+                newcomers.push(new);
             }
         }
-        self.pull_new_needs();
+        self.welcome(newcomers);
         self.settle(now);
         (core::mem::take(&mut self.out), origin)
     }
@@ -111,17 +107,19 @@ impl Machine {
         }
     }
 
-    /// What is wanted may need units that nobody wanted before.
-    fn pull_new_needs(&mut self) {
-        for unit in graph::ids(self.specs.len()) {
-            if self.unit(unit).is_some_and(|state| state.want == Want::On) {
-                for dep in graph::needed(&self.specs, unit) {
-                    if self.unit(dep).is_some_and(|state| state.want == Want::Idle) {
-                        self.want_unless_stopped(dep, &Cause::PulledBy(unit));
-                    }
-                }
+    /// Wants what is new and enabled, and what is needed or preferred only now; what was stopped
+    /// by name stays so.
+    fn welcome(&mut self, newcomers: Vec<UnitId>) {
+        for unit in newcomers {
+            if !self.spec(unit).is_some_and(|spec| spec.is_enabled) {
+                continue;
+            }
+            match self.rivals(unit).first() {
+                Some(rival) => self.tell(Action::Note(unit, Cause::LeftOut(unit, *rival))),
+                None => self.ask(unit, Cause::ConfigChanged),
             }
         }
+        self.pull(self.all_on());
     }
 }
 

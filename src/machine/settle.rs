@@ -63,8 +63,9 @@ impl Machine {
         has_moved
     }
 
-    /// Signals those whose followers are gone.
+    /// Signals those whose followers are gone; behind the deadline of all, kills the late-born.
     fn ask_to_end(&mut self, now: Tick) -> bool {
+        let is_late = self.shutdown.is_some_and(|shutdown| shutdown.by.is_none());
         let followers = self.followers_to_go();
         let mut has_moved = false;
         for index in (0..self.order.len()).rev() {
@@ -72,7 +73,10 @@ impl Machine {
                 continue;
             };
             let is_free = followers.get(unit.index()).is_some_and(Option::is_none);
-            has_moved |= is_free && self.is_ordered(unit) && self.terminate(unit, now);
+            has_moved |= match is_late {
+                true => self.kill(unit, now),
+                false => is_free && self.is_ordered(unit) && self.terminate(unit, now),
+            };
         }
         has_moved
     }
@@ -170,12 +174,21 @@ impl Machine {
 
     fn move_waiting(&mut self, unit: UnitId, now: Tick) -> bool {
         let hold = self.hold(unit);
-        let Some(state) = self.unit_mut(unit) else {
+        let Some((spec, state)) = self.both(unit) else {
             return false;
         };
         let Phase::Waiting { on, since, .. } = &mut state.phase else {
             return false;
         };
+        let is_world = |hold: &Hold| matches!(hold, Hold::World(_));
+        let is_last = hold.as_ref().is_none_or(is_world);
+        if is_last && !is_world(on) && !spec.conditions.is_empty() {
+            // Only the world is left to ask; what held when it was last looked at need not hold.
+            (*on, *since) = (Hold::World(spec.conditions), now);
+            state.unmet = spec.conditions;
+            self.tell(Action::Look(unit));
+            return false;
+        }
         let Some(hold) = hold else {
             self.begin(unit, Cause::Clear, now);
             return true;
@@ -263,13 +276,6 @@ impl Machine {
     pub(super) fn wait(&mut self, unit: UnitId, cause: Cause) {
         let on = Hold::Undead;
         self.enter(unit, Phase::Waiting { on, since: Tick(0), goes_alone: false }, cause);
-        if let Some((spec, state)) = self.both(unit)
-            && !spec.conditions.is_empty()
-        {
-            // What held when it was last looked at need not hold now.
-            state.unmet = spec.conditions;
-            self.tell(Action::Look(unit));
-        }
     }
 
     /// A unit that runs ends it because it is not well.

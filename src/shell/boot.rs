@@ -46,11 +46,15 @@ pub fn supervise(options: &Options) -> u8 {
 fn start(options: &Options) -> Result<(Shell, std::os::fd::OwnedFd), Vec<String>> {
     let plan = load(&options.config)?;
     let one = |fault: String| vec![fault];
-    for directory in [&options.run, &options.run.join("notify"), &options.state] {
+    for directory in [&options.run, &options.run.join("notify")] {
         files::make_dir(directory).map_err(|fault| one(fault.to_string()))?;
     }
     let lock = files::lock(&options.run.join("lock")).map_err(|fault| one(fault.to_string()))?;
-    let shell = Shell::new(options.clone(), plan).map_err(one)?;
+    let mut shell = Shell::new(options.clone(), plan).map_err(one)?;
+    if let Err(fault) = files::make_dir(&options.state) {
+        // A root that is read-only must not keep the node down.
+        shell.warnings.push(format!("nothing is kept over a power cut: {fault}"));
+    }
     Ok((shell, lock))
 }
 
@@ -84,6 +88,7 @@ impl Shell {
             activation: Activation::default(),
             started: now,
             changes: 0,
+            reloads: 0,
             touched: std::collections::BTreeSet::new(),
             has_more_dead: false,
             refused: None,

@@ -71,9 +71,15 @@ impl Children {
         self.0.iter().map(|(pid, child)| (*pid, child))
     }
 
-    /// All of them, to be changed.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (u32, &mut Child)> {
-        self.0.iter_mut().map(|(pid, child)| (*pid, child))
+    /// Gives every child's unit its new id; the end of a child without one means nothing any more.
+    pub fn renumber(&mut self, new_id: impl Fn(UnitId) -> Option<UnitId>) {
+        self.0.retain(|_, child| match new_id(child.unit) {
+            Some(new) => {
+                child.unit = new;
+                true
+            }
+            None => false,
+        });
     }
 
     /// Whether the copy of a unit's values is being written.
@@ -87,5 +93,29 @@ impl Children {
     pub fn oldest_pending(&self) -> Option<Tick> {
         let silent = self.0.values().filter(|child| child.pending.is_some());
         silent.map(|child| child.since).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_follows_its_unit_and_is_forgotten_with_it() {
+        let child = |unit, part| Child {
+            unit: UnitId(unit),
+            run: Run(1),
+            part,
+            pending: None,
+            pidfd: None,
+            since: Tick(0),
+        };
+        let mut children = Children::default();
+        children.add(10, child(0, Part::Keep));
+        children.add(11, child(1, Part::Keep));
+        // Unit 0 is gone, and unit 1 has taken its number.
+        children.renumber(|old| old.0.checked_sub(1).map(UnitId));
+        assert!(children.get(10).is_none());
+        assert!(children.keeps(UnitId(0)) && !children.keeps(UnitId(1)));
     }
 }

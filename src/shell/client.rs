@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::machine::graph::ids;
 use crate::machine::{Tick, UnitId};
 use crate::sys::poll::Interest;
 use crate::sys::stream::{self, Got};
@@ -73,6 +74,66 @@ pub enum Followed {
     Logs(Vec<(UnitId, u64)>),
     /// Changes with a greater number, of these units (all, if there are none).
     Events(u64, BTreeSet<UnitId>),
+}
+
+impl Asking {
+    /// Calls units by their new ids: `kept` has them in the order of the old ones, `total` units
+    /// are there now. What was asked of a unit that is known no more has an answer.
+    pub fn renumber(
+        &mut self,
+        kept: &[Option<UnitId>],
+        total: usize,
+        old_name: impl Fn(UnitId) -> String,
+    ) {
+        let new_id = |old: UnitId| kept.get(old.index()).copied().flatten();
+        match self {
+            Self::Nothing => {}
+            Self::Job(job) => {
+                for (unit, goal) in std::mem::take(&mut job.goals) {
+                    match (new_id(unit), goal) {
+                        (Some(new), goal) => job.goals.push((new, goal)),
+                        (None, Goal::Down) => job.ended.push(format!("{} is gone", old_name(unit))),
+                        (None, Goal::Up { .. } | Goal::Reloaded(_)) => {
+                            let name = old_name(unit);
+                            job.has_failed = true;
+                            job.ended.push(format!("{name} is in the configuration no more"));
+                        }
+                    }
+                }
+                let scope = std::mem::take(&mut job.scope).into_iter();
+                job.scope = scope.filter_map(|(old, told)| Some((new_id(old)?, told))).collect();
+            }
+            Self::Follow(follow) => follow.renumber(kept, total),
+        }
+    }
+}
+
+impl Follow {
+    fn renumber(&mut self, kept: &[Option<UnitId>], total: usize) {
+        let new_id = |old: UnitId| kept.get(old.index()).copied().flatten();
+        let has_units = match &mut self.what {
+            Followed::Logs(cursors) => {
+                let is_all = cursors.len() == kept.len();
+                let old = std::mem::take(cursors).into_iter();
+                cursors.extend(old.filter_map(|(old, cursor)| Some((new_id(old)?, cursor))));
+                if is_all {
+                    let is_new = |id: &UnitId| !kept.contains(&Some(*id));
+                    cursors.extend(ids(total).filter(is_new).map(|id| (id, 0)));
+                }
+                !cursors.is_empty()
+            }
+            Followed::Events(after, units) => {
+                let is_all = units.is_empty();
+                *units = std::mem::take(units).into_iter().filter_map(new_id).collect();
+                if !is_all && units.is_empty() {
+                    // No units would stand for all of them.
+                    *after = u64::MAX;
+                }
+                is_all || !units.is_empty()
+            }
+        };
+        self.goes_on &= has_units;
+    }
 }
 
 /// A connection.
@@ -180,5 +241,68 @@ impl Client {
 impl AsFd for Client {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Unit 0 is gone, unit 1 has become 2, and 0 and 1 are new.
+    const KEPT: [Option<UnitId>; 2] = [None, Some(UnitId(2))];
+    const TOTAL: usize = 3;
+
+    fn renumbered(mut asking: Asking) -> Asking {
+        asking.renumber(&KEPT, TOTAL, |unit| format!("unit {}", unit.0));
+        asking
+    }
+
+    fn follow(what: Followed) -> (Followed, bool) {
+        match renumbered(Asking::Follow(Follow { what, goes_on: true })) {
+            Asking::Follow(Follow { what, goes_on }) => (what, goes_on),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_job_goes_on_with_what_is_left_of_it() {
+        let up = Goal::Up { starts: None, failures: 0 };
+        let job = Job {
+            goals: vec![(UnitId(0), up), (UnitId(0), Goal::Down), (UnitId(1), Goal::Down)],
+            ended: Vec::new(),
+            has_failed: false,
+            scope: vec![(UnitId(0), "a".to_owned()), (UnitId(1), "b".to_owned())],
+        };
+        let Asking::Job(job) = renumbered(Asking::Job(job)) else { panic!("no job any more") };
+        assert_eq!(job.goals, [(UnitId(2), Goal::Down)]);
+        assert_eq!(job.scope, [(UnitId(2), "b".to_owned())]);
+        assert!(job.has_failed);
+        assert_eq!(job.ended, ["unit 0 is in the configuration no more", "unit 0 is gone"]);
+    }
+
+    #[test]
+    fn a_view_of_all_lines_gets_new_units_too_and_one_of_some_does_not() {
+        let logs = |cursors| match follow(Followed::Logs(cursors)) {
+            (Followed::Logs(cursors), goes_on) => (cursors, goes_on),
+            other => panic!("{other:?}"),
+        };
+        let all = [(UnitId(2), 7), (UnitId(0), 0), (UnitId(1), 0)];
+        assert_eq!(logs(vec![(UnitId(0), 5), (UnitId(1), 7)]), (all.to_vec(), true));
+        assert_eq!(logs(vec![(UnitId(1), 7)]), (vec![(UnitId(2), 7)], true));
+        assert_eq!(logs(vec![(UnitId(0), 5)]), (vec![], false));
+    }
+
+    #[test]
+    fn a_view_of_events_ends_with_the_last_of_its_units() {
+        let events = |units: &[u16]| {
+            let units = units.iter().copied().map(UnitId).collect();
+            match follow(Followed::Events(9, units)) {
+                (Followed::Events(after, units), goes_on) => (after, units.len(), goes_on),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(events(&[]), (9, 0, true));
+        assert_eq!(events(&[0, 1]), (9, 1, true));
+        assert_eq!(events(&[0]), (u64::MAX, 0, false));
     }
 }

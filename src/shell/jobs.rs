@@ -191,6 +191,13 @@ impl Shell {
                         if state.state() == State::Failed { "" } else { "; it is tried again" };
                     return Some(Err(format!("{name}: {}{next}", live.failure)));
                 }
+                if state.phase == Phase::Failed {
+                    return Some(Err(format!("{name}: {}", live.failure)));
+                }
+                if let Some(hold) = self.machine.dead_end(unit) {
+                    let why = hold.sentence(|unit| self.machine.name(unit));
+                    return Some(Err(format!("{name}: {why}")));
+                }
                 let is_given_up = state.want != Want::On || self.machine.is_shutting_down();
                 is_given_up.then(|| Err(format!("{name} was stopped meanwhile")))
             }

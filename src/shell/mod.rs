@@ -95,6 +95,8 @@ pub struct Shell {
     now: Tick,
     /// Changes of state ever; numbers the history.
     changes: u64,
+    /// Times that units got other ids.
+    reloads: u64,
     /// Units that changed in this turn.
     touched: BTreeSet<UnitId>,
     /// More dead are to be reaped than one turn takes.
@@ -128,7 +130,12 @@ impl Shell {
 
     fn turn(&mut self, ready: &[Ready]) {
         let mut has_signal = self.has_more_dead;
+        let reloads = self.reloads;
         for each in ready {
+            if self.reloads != reloads {
+                // The other tokens name units by their old ids; epoll tells of them once more.
+                break;
+            }
             match Token::from_number(each.token) {
                 // The dead are looked at last: what they said before counts.
                 Some(Token::Signals) => has_signal = true,

@@ -161,7 +161,6 @@ impl Shell {
         // Its questions are asked anew, under its new name.
         let probing = std::mem::take(&mut body.probing);
         self.stop_probing(probing);
-        let _ = self.watch_ready_file(unit);
     }
 
     /// Removes the socket of a control that has ended; nobody answers there any more.

@@ -3,10 +3,14 @@
 use super::client::Goal;
 use super::jobs::plan_doc;
 use super::live::Live;
+use super::watching::Purpose;
 use super::{Shell, journal, load};
-use crate::config::{self, Change, plan::Plan};
-use crate::machine::{UnitId, UnitState, Want};
+use crate::config::{self, Change, plan::Plan, renumbered};
+use crate::machine::{UnitId, Want};
 use crate::wire::ctl::{ChangeDoc, PlanDoc, Reply, code};
+
+/// The id of a unit that is there no more.
+const NOBODY: UnitId = UnitId(u16::MAX);
 
 impl Shell {
     pub(super) fn answer_reload_config(&mut self, id: u32, no_wait: bool, dry_run: bool) {
@@ -20,7 +24,7 @@ impl Shell {
                 return self.refuse(id, code::FAILED, message);
             }
         };
-        let changes = config::difference(&self.in_force(), &plan);
+        let changes = self.compare(&plan);
         let restarted = to_restart(&plan, &changes);
         let mut doc = self.foresee(&plan, &restarted);
         doc.changes = changes.iter().map(|(unit, change)| told(unit, change)).collect();
@@ -46,10 +50,12 @@ impl Shell {
     pub(super) fn reload_by_signal(&mut self) {
         match load(&self.options.config) {
             Ok(plan) => {
-                let changes = config::difference(&self.in_force(), &plan);
+                let changes = self.compare(&plan);
                 let restarted = to_restart(&plan, &changes);
-                self.take_over(plan, &restarted, &changes);
                 log::info!("the configuration was read again: {} changes", changes.len());
+                if !changes.is_empty() {
+                    self.take_over(plan, &restarted, &changes);
+                }
             }
             Err(faults) => {
                 log::error!("the configuration is refused, the one in force stays");
@@ -58,13 +64,15 @@ impl Shell {
         }
     }
 
-    /// The configuration without those that it has no more and that have not ended yet.
-    fn in_force(&self) -> Plan {
-        let mut plan = self.plan.clone();
-        let retired = |(_, _, state): &(UnitId, _, &UnitState)| state.is_retired;
-        let kept = self.machine.units().position(|unit| retired(&unit));
-        plan.units.truncate(kept.unwrap_or(plan.units.len()));
-        plan
+    /// What is different in a new configuration, now that all that has happened is told to those
+    /// it happened to: they are called by other ids behind it.
+    fn compare(&mut self, plan: &Plan) -> Vec<(String, Change)> {
+        self.pump();
+        let mut in_force = self.plan.clone();
+        // Behind its units are those that are in it no more, and still end.
+        let known = self.machine.units().filter(|(_, _, state)| !state.is_retired).count();
+        in_force.units.truncate(known);
+        config::difference(&in_force, plan)
     }
 
     /// What a new configuration would lead to.
@@ -90,20 +98,30 @@ impl Shell {
         for (index, before) in origin.iter().enumerate() {
             let live = before.and_then(|id| old_lives.get_mut(id.index())).and_then(Option::take);
             self.lives.push(live.unwrap_or_else(|| Live::new(self.now)));
-            if let (Some(id), Ok(new)) = (before, u16::try_from(index)) {
-                if let Some(slot) = kept.get_mut(id.index()) {
-                    *slot = Some(UnitId(new));
-                }
-                if index >= self.plan.units.len() {
-                    // It leaves by the rules that it lived by.
-                    self.plan.units.extend(old_plan.units.get(id.index()).cloned());
-                }
+            let slot = before.and_then(|id| kept.get_mut(id.index()));
+            if let (Some(slot), Ok(new)) = (slot, u16::try_from(index)) {
+                *slot = Some(UnitId(new));
             }
+        }
+        let new_id = |old: UnitId| kept.get(old.index()).copied().flatten();
+        for id in origin.iter().skip(self.plan.units.len()).flatten() {
+            // It leaves by the rules that it lived by.
+            let unit = old_plan.units.get(id.index());
+            let unit = unit.map(|unit| renumbered(unit, |id| new_id(id).unwrap_or(NOBODY)));
+            self.plan.units.extend(unit);
         }
         for mut live in old_lives.into_iter().flatten() {
             self.bury(&mut live);
         }
         self.renumber(&kept);
+        let total = self.lives.len();
+        let name = |unit: UnitId| match old_plan.units.get(unit.index()) {
+            Some(unit) => unit.spec.name.clone(),
+            None => "?".to_owned(),
+        };
+        for client in self.clients.values_mut() {
+            client.asking.renumber(&kept, total, name);
+        }
         for action in actions {
             self.perform(action);
         }
@@ -115,17 +133,16 @@ impl Shell {
     /// Everything that knew a unit by its old id learns the new one.
     fn renumber(&mut self, kept: &[Option<UnitId>]) {
         let new_id = |old: UnitId| kept.get(old.index()).copied().flatten();
-        for (_, child) in self.children.iter_mut() {
-            if let Some(new) = new_id(child.unit) {
-                child.unit = new;
-            }
-        }
+        self.reloads += 1;
+        self.children.renumber(new_id);
         self.activation.renumber(new_id);
-        self.watching.clear();
+        // The machine asks anew for those that wait.
         let waiting: Vec<UnitId> = self.conditions.units().collect();
-        for unit in &waiting {
-            self.conditions.remove(*unit, &self.poll);
+        for unit in waiting {
+            self.conditions.remove(unit, &self.poll);
+            self.watching.remove(Purpose::Condition(unit));
         }
+        self.watching.rename(|purpose| purpose.renumbered(new_id));
         for index in 0..self.lives.len() {
             if let Ok(index) = u16::try_from(index) {
                 self.rewatch(UnitId(index));
@@ -133,10 +150,6 @@ impl Shell {
                 self.settle_in(UnitId(index));
             }
         }
-        for unit in waiting.into_iter().filter_map(new_id) {
-            self.look_for(unit);
-        }
-        self.drop_followers();
     }
 
     fn goals_of(&self, restarted: &[UnitId], changes: &[(String, Change)]) -> Vec<(UnitId, Goal)> {

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::Shell;
+use super::capture::Capture;
 use super::client::{Asking, Follow, Followed};
+use super::ring::Ring;
 use crate::machine::UnitId;
 use crate::sys::clock::Wall;
 use crate::wire::ctl::{EventDoc, LogDoc, Reply, code};
@@ -26,28 +28,26 @@ impl Shell {
 
     /// Where each unit's lines begin, if only the last `n` of all are to be told.
     fn log_cursors(&self, units: &[UnitId], n: Option<u32>) -> Vec<(UnitId, u64)> {
-        let captures = units
-            .iter()
-            .filter_map(|unit| Some((*unit, self.lives.get(unit.index())?.capture.as_ref()?)));
-        let captures: Vec<_> = captures.collect();
         let Some(n) = n else {
-            return captures.iter().map(|(unit, _)| (*unit, 0)).collect();
+            return units.iter().map(|unit| (*unit, 0)).collect();
         };
         let n = usize::try_from(n).unwrap_or(usize::MAX);
+        // A unit that has not started yet has no ring, and will be told from its first line on.
+        let ring = |unit: &UnitId| {
+            self.lives.get(unit.index()).and_then(|live| live.capture.as_ref()).map(Capture::ring)
+        };
         let mut stamps = Vec::new();
-        for (unit, capture) in &captures {
-            let tail = capture.ring().tail(n);
-            stamps.extend(tail.into_iter().map(|line| (line.at, *unit, line.seq)));
+        for (unit, ring) in units.iter().filter_map(|unit| Some((unit, ring(unit)?))) {
+            stamps.extend(ring.tail(n).into_iter().map(|line| (line.at, *unit, line.seq)));
         }
         stamps.sort_unstable();
         let told = stamps.split_off(stamps.len().saturating_sub(n));
         let first = |unit: UnitId| told.iter().find(|(_, other, _)| *other == unit);
-        captures
-            .iter()
-            .map(|(unit, capture)| {
-                (*unit, first(*unit).map_or_else(|| capture.ring().next(), |(_, _, seq)| *seq))
-            })
-            .collect()
+        let cursor = |unit: &UnitId| match first(*unit) {
+            Some((_, _, seq)) => *seq,
+            None => ring(unit).map_or(0, Ring::next),
+        };
+        units.iter().map(|unit| (*unit, cursor(unit))).collect()
     }
 
     pub(super) fn answer_events(
@@ -153,19 +153,5 @@ impl Shell {
             })
         });
         (told.collect(), has_more)
-    }
-
-    /// Views name units by ids that mean others now; their clients ask again.
-    pub(super) fn drop_followers(&mut self) {
-        let is_view = |asking: &Asking| !matches!(asking, Asking::Nothing);
-        let ids: Vec<u32> =
-            self.clients.iter().filter(|(_, c)| is_view(&c.asking)).map(|(id, _)| *id).collect();
-        for id in ids {
-            if let Some(client) = self.clients.get_mut(&id) {
-                client.asking = Asking::Nothing;
-            }
-            let message = "the configuration was read again meanwhile; ask again".to_owned();
-            self.refuse(id, code::FAILED, message);
-        }
     }
 }

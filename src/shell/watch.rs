@@ -106,19 +106,36 @@ impl<K: Copy + Ord> Watches<K> {
         Ok(())
     }
 
+    /// As [`Watches::add`], unless just that is watched already: then nothing is lost of it.
+    pub fn keep(&mut self, key: K, path: &Path, want: Want) -> Result<(), Fault> {
+        let is_same = |watched: &Watched| {
+            watched.path == path && watched.want == want && watched.place.is_some()
+        };
+        if self.paths.get(&key).is_some_and(is_same) { Ok(()) } else { self.add(key, path, want) }
+    }
+
+    /// Gives every path its new key, with what is still to be told of it; those without one are
+    /// watched no more.
+    pub fn rename(&mut self, new_key: impl Fn(K) -> Option<K>) {
+        let gone: Vec<K> = self.paths.keys().copied().filter(|k| new_key(*k).is_none()).collect();
+        for key in gone {
+            self.remove(key);
+        }
+        let paths = std::mem::take(&mut self.paths).into_iter();
+        self.paths = paths.filter_map(|(key, path)| Some((new_key(key)?, path))).collect();
+        let Fired { keys, taken, faults } = std::mem::take(&mut self.fired);
+        self.fired.keys = keys.into_iter().filter_map(&new_key).collect();
+        self.fired.taken = taken.into_iter().filter_map(&new_key).collect();
+        let faults = faults.into_iter();
+        self.fired.faults = faults.filter_map(|(key, why)| Some((new_key(key)?, why))).collect();
+    }
+
     /// Watches it no more.
     pub fn remove(&mut self, key: K) {
         self.fired.keys.remove(&key);
         self.fired.taken.remove(&key);
         if let Some(Watched { place: Some(place), .. }) = self.paths.remove(&key) {
             self.drop_if_unused(place.watch);
-        }
-    }
-
-    /// Watches nothing any more.
-    pub fn clear(&mut self) {
-        while let Some(key) = self.paths.keys().next().copied() {
-            self.remove(key);
         }
     }
 
@@ -317,9 +334,26 @@ mod tests {
         watches.remove(PRESENCE);
         fs::write(&path, "again").unwrap();
         assert_eq!(taken(&mut watches), [CONTENT]);
-        watches.clear();
+        watches.remove(CONTENT);
         fs::write(&path, "unheard").unwrap();
         assert_eq!(taken(&mut watches), NOTHING);
+    }
+
+    #[test]
+    fn a_new_key_loses_nothing() {
+        let dir = TempDir::new("watch");
+        let path = dir.path().join("subnet.env");
+        let mut watches = both(&path);
+        fs::write(&path, "told to nobody yet").unwrap();
+        // What the kernel has queued is taken by the addition.
+        watches.add(9, &path, Want::Content).unwrap();
+        watches.rename(|key| key.checked_sub(PRESENCE + 1));
+        watches.keep(0, &path, Want::Content).unwrap();
+        assert_eq!(taken(&mut watches), [0]);
+        fs::write(&path, "in the queue of the kernel").unwrap();
+        watches.rename(|key| Some(key + 10));
+        watches.keep(17, &dir.path().join("other"), Want::Content).unwrap();
+        assert_eq!(taken(&mut watches), [10]);
     }
 
     #[test]

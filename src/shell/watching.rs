@@ -7,7 +7,7 @@ use super::children::Part;
 use super::exports;
 use super::watch::{Want, Watches};
 use crate::machine::spec::Gate;
-use crate::machine::{Event, Phase, Run, UnitId};
+use crate::machine::{Event, Hold, Phase, Run, UnitId};
 
 /// What a file is watched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,6 +18,17 @@ pub enum Purpose {
     Ready(UnitId),
     /// A unit waits for it.
     Condition(UnitId),
+}
+
+impl Purpose {
+    /// The same for the unit's new id.
+    pub(super) fn renumbered(self, new_id: impl Fn(UnitId) -> Option<UnitId>) -> Option<Self> {
+        match self {
+            Self::Exports(unit) => new_id(unit).map(Self::Exports),
+            Self::Ready(unit) => new_id(unit).map(Self::Ready),
+            Self::Condition(unit) => new_id(unit).map(Self::Condition),
+        }
+    }
 }
 
 /// All files that are watched.
@@ -86,6 +97,7 @@ impl Shell {
             return;
         };
         let Some(spec) = plan.exports.clone() else {
+            self.watching.remove(Purpose::Exports(unit));
             return;
         };
         let name = plan.spec.name.clone();
@@ -101,7 +113,10 @@ impl Shell {
                 Err(why) => self.note(unit, why),
             }
         }
-        self.watch(Purpose::Exports(unit), unit, &spec.file, Want::Content);
+        let watched = self.watching.keep(Purpose::Exports(unit), &spec.file, Want::Content);
+        if let Err(fault) = watched {
+            self.note(unit, fault.to_string());
+        }
     }
 
     /// Reads a unit's values, if it runs: a file from before tells nothing of now.
@@ -180,12 +195,12 @@ impl Shell {
         }
     }
 
-    /// Looks after those that still wait, and no others.
+    /// Looks after those that still wait for the world, and no others.
     pub(super) fn look_at_conditions(&mut self) {
         let units: Vec<UnitId> = self.conditions.units().collect();
         for unit in units {
             let phase = self.machine.unit(unit).map(|state| &state.phase);
-            if !matches!(phase, Some(Phase::Waiting { .. })) {
+            if !matches!(phase, Some(Phase::Waiting { on: Hold::World(_), .. })) {
                 self.conditions.remove(unit, &self.poll);
                 self.watching.remove(Purpose::Condition(unit));
             }
