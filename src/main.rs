@@ -16,10 +16,10 @@ const INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     // Helpers have command lines of their own, which no person writes.
-    if let [_, name, rest @ ..] = words.as_slice() {
-        if let Some(code) = pisup::helper::main(name, rest.to_vec()) {
-            return ExitCode::from(code);
-        }
+    if let [_, name, rest @ ..] = words.as_slice()
+        && let Some(code) = pisup::helper::main(name, rest.to_vec())
+    {
+        return ExitCode::from(code);
     }
     let args = match args::parse(words) {
         Ok(args) => args,

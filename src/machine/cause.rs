@@ -112,7 +112,7 @@ pub enum Cause {
 pub fn duration(ms: u64) -> String {
     match ms {
         0..=999 => format!("{ms}ms"),
-        1000..=119_999 if ms % 1000 == 0 => format!("{}s", ms / 1000),
+        1000..=119_999 if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
         1000..=9_999 => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
         10_000..=119_999 => format!("{}s", ms / 1000),
         120_000..=7_199_999 => match ms / 1000 % 60 {

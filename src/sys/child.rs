@@ -166,10 +166,11 @@ fn send(number: u8, to: impl Fn(Signal) -> Result<(), Errno>) -> Result<(), Errn
     to(signal)?;
     let is_about_stopping =
         matches!(signal, Signal::STOP | Signal::TSTP | Signal::TTIN | Signal::TTOU | Signal::CONT);
-    if !is_about_stopping && number != KILL {
-        if let Some(signal) = Signal::from_named_raw(i32::from(CONT)) {
-            let _ = to(signal);
-        }
+    if !is_about_stopping
+        && number != KILL
+        && let Some(signal) = Signal::from_named_raw(i32::from(CONT))
+    {
+        let _ = to(signal);
     }
     Ok(())
 }

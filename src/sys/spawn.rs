@@ -277,10 +277,10 @@ fn fork_and_exec(image: &mut Image<'_>) -> Result<u32, Errno> {
                     let (new, old) = (DEFAULT_ACTION.as_ptr(), ptr::null::<u64>());
                     libc::syscall(libc::SYS_rt_sigaction, signal, new, old, SIGNAL_SET_BYTES);
                 }
-                if let Some(priority) = image.ionice() {
-                    if libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, SELF, priority) == -1 {
-                        image.ionice_failed(last_errno());
-                    }
+                if let Some(priority) = image.ionice()
+                    && libc::syscall(libc::SYS_ioprio_set, WHO_PROCESS, SELF, priority) == -1
+                {
+                    image.ionice_failed(last_errno());
                 }
                 if image.set_up().is_ok() {
                     while let Some(candidate) = image.next_candidate() {

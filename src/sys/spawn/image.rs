@@ -204,10 +204,10 @@ impl<'a> Image<'a> {
         if let Some(nice) = self.nice {
             self.tolerate(Stage::Nice, 0, setpriority_process(None, nice))?;
         }
-        if let Some(cpus) = &self.cpus {
-            if let Err(errno) = sched_setaffinity(None, cpus) {
-                self.warn(Stage::Cpus, 0, errno);
-            }
+        if let Some(cpus) = &self.cpus
+            && let Err(errno) = sched_setaffinity(None, cpus)
+        {
+            self.warn(Stage::Cpus, 0, errno);
         }
         Ok(())
     }

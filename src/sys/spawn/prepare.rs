@@ -72,11 +72,11 @@ pub(super) fn descriptors<'a>(
     }
     fds.sort_by_key(|(_, target)| *target);
     for pair in fds.windows(2) {
-        if let [(_, one), (_, other)] = pair {
-            if one == other {
-                let message = format!("descriptor {one} is promised twice");
-                return Err(SpawnError::request(message));
-            }
+        if let [(_, one), (_, other)] = pair
+            && one == other
+        {
+            let message = format!("descriptor {one} is promised twice");
+            return Err(SpawnError::request(message));
         }
     }
     match fds.iter().find(|(_, target)| !(0..=HIGHEST_TARGET).contains(target)) {
