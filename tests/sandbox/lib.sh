@@ -121,7 +121,7 @@ groups_up() {
 # its first process is found in no other way.
 kill_group() {
     local pids
-    pids=$(find "$1" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u | grep -vx "$$" || true)
+    pids=$(find "$1" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u || true)
     # shellcheck disable=SC2086
     [ -z "$pids" ] || kill -KILL $pids 2>/dev/null || true
 }
