@@ -164,7 +164,8 @@ const TESTS: &[runner::Test] = tests! {
         services_that_lash_out_hit_nobody_else,
         a_name_that_is_too_long_for_a_socket_is_said_to_be,
         two_supervisors_live_side_by_side,
-        a_signal_without_a_name_is_refused_or_replaced;
+        a_signal_without_a_name_is_refused_or_replaced,
+        a_network_that_comes_late_is_waited_for;
     ready:
         every_kind_of_evidence_is_waited_for_and_believed,
         a_file_counts_only_if_it_came_after_the_start,

@@ -6,9 +6,10 @@ use std::path::Path;
 use super::activation::Activation;
 use super::conditions::Conditions;
 use super::live::Live;
+use super::load::load_when_told;
 use super::token::Token;
 use super::watching::Watching;
-use super::{Options, Shell, journal, load};
+use super::{Options, Shell, journal};
 use crate::config::plan::Plan;
 use crate::machine::{Event, Machine, UnitId};
 use crate::sys::cgroup::Cgroups;
@@ -44,7 +45,11 @@ pub fn supervise(options: &Options) -> u8 {
 
 /// Everything that can go wrong before the first unit starts.
 fn start(options: &Options) -> Result<(Shell, std::os::fd::OwnedFd), Vec<String>> {
-    let plan = load(&options.config)?;
+    let plan = load_when_told(&options.config, |missing| {
+        log::warn!("waiting for the network, which has to say what node.toml does not");
+        journal::tell_faults(missing);
+        journal::flush_at_end();
+    })?;
     let one = |fault: String| vec![fault];
     for directory in [&options.run, &options.run.join("notify")] {
         files::make_dir(directory).map_err(|fault| one(fault.to_string()))?;

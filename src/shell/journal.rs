@@ -48,7 +48,8 @@ pub fn drain(poll: &Poll, token: u64) {
     JOURNAL.queue().drain(poll, token);
 }
 
-/// Writes what standard error takes now, for the last time.
+/// Writes what standard error takes now, where no loop turns: before the first turn, and after the
+/// last.
 pub fn flush_at_end() {
     JOURNAL.queue().write();
 }

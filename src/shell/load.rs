@@ -3,12 +3,25 @@
 use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::config::plan::{Plan, RouteWait};
 use crate::config::{self, Defaults, Hints, Source};
-use crate::sys::{config_dir, host, netlink};
+use crate::sys::netlink::{self, Monitor};
+use crate::sys::{config_dir, host};
 use crate::wire::netlink::ends;
 use crate::wire::network;
+
+/// How long to wait for news of the network before looking all the same.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+
+/// Why a configuration cannot be used.
+struct Refusal {
+    /// Everything that is wrong with it, a text each.
+    faults: Vec<String>,
+    /// Nothing but what the network does not tell yet: this node's interface or address.
+    is_early: bool,
+}
 
 /// Reads and checks a whole configuration.
 ///
@@ -16,20 +29,52 @@ use crate::wire::network;
 ///
 /// Everything that is wrong with it, a text each; nothing of it is used then.
 pub fn load(directory: &Path) -> Result<Plan, Vec<String>> {
+    attempt(directory).map_err(|refusal| refusal.faults)
+}
+
+/// The same at boot, when the network may be late: waits until it says what node.toml does not.
+/// `tell` hears once what is waited for.
+///
+/// # Errors
+///
+/// As for [`load`]; also what is missing of the network, if nobody can hear of it.
+pub fn load_when_told(directory: &Path, tell: impl FnOnce(&[String])) -> Result<Plan, Vec<String>> {
+    // Heard from before the first look on, or what comes in between would be missed.
+    let monitor = Monitor::open();
+    let mut tell = Some(tell);
+    loop {
+        let refusal = match attempt(directory) {
+            Ok(plan) => return Ok(plan),
+            Err(refusal) => refusal,
+        };
+        let Some(monitor) = monitor.as_ref().ok().filter(|_| refusal.is_early) else {
+            return Err(refusal.faults);
+        };
+        if let Some(tell) = tell.take() {
+            tell(&refusal.faults);
+        }
+        if monitor.wait(LOOK_AGAIN).is_err() {
+            return Err(refusal.faults);
+        }
+    }
+}
+
+fn attempt(directory: &Path) -> Result<Plan, Refusal> {
     let read = config_dir::read_config(directory);
     let mut faults = read.faults;
     let source = |(path, text): config_dir::Text| Source { path, text };
     let Some(node) = read.node.map(source) else {
-        return Err(faults);
+        return Err(Refusal { faults, is_early: false });
     };
     let defaults = defaults(&config::hints(&node.text));
     let units = read.units.into_iter().map(source).collect();
     match config::load_beside(node, units, &read.refused, &defaults) {
         Ok(plan) if faults.is_empty() => Ok(plan),
-        Ok(_) => Err(faults),
+        Ok(_) => Err(Refusal { faults, is_early: false }),
         Err(diagnostics) => {
+            let is_early = faults.is_empty() && diagnostics.iter().all(|each| each.is_undetected);
             faults.extend(diagnostics.iter().map(ToString::to_string));
-            Err(faults)
+            Err(Refusal { faults, is_early })
         }
     }
 }

@@ -213,3 +213,30 @@ pub fn a_signal_without_a_name_is_refused_or_replaced() {
     let seen = node.of("odd");
     assert!(seen["notes"].to_string().contains("signal 40 cannot be sent"), "{seen:#}");
 }
+
+pub fn a_network_that_comes_late_is_waited_for() {
+    let mut node = Node::new();
+    write("config/node.toml", "role = \"master\"\n");
+    let unit = "[command]\nexec = [\"sleep\", \"1000\"]\nenv = { AT = \"${node.address}\" }\n";
+    node.unit("there", unit);
+    let network = std::thread::spawn(|| {
+        until("it says what it waits for", || {
+            read("supervisor.log").contains("waiting for the network")
+        });
+        for line in [
+            "link add eth0 type veth peer name far",
+            "addr add 10.9.8.7/24 dev eth0",
+            "link set far up",
+            "link set eth0 up",
+            "route add default via 10.9.8.1",
+        ] {
+            let done = run(Command::new("ip").args(line.split(' ')));
+            done.expect_code(0);
+        }
+    });
+    node.start();
+    network.join().unwrap();
+    let pid = node.ready("there");
+    let env = std::fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+    assert!(env.contains("AT=10.9.8.7"), "{env}");
+}
