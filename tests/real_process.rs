@@ -95,7 +95,7 @@ const TESTS: &[runner::Test] = tests! {
         units_keep_what_is_theirs_when_others_come_before_them,
         a_hangup_is_a_reload_of_the_configuration,
         a_new_dependency_is_respected_from_then_on,
-        readers_and_waiters_are_told_that_everything_is_new;
+        who_reads_and_who_waits_goes_on_over_a_reload;
     ctl:
         exit_codes_are_the_ones_that_are_documented,
         interrupting_the_waiting_leaves_the_job,

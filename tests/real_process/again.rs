@@ -16,10 +16,11 @@ pub fn every_exit_of_a_daemon_brings_it_back() {
         "daemon",
         "[command]\nexec = [\"@double\", \"append @dir/starts x\", \"notify READY=1\", \
          \"await-file @dir/go\", \"remove @dir/go\", \"exit 0\"]\n[ready]\nnotify = true\n\
-         [restart]\nstable = \"0s\"\n",
+         [restart]\nstable = \"1s\"\n",
     )]);
     let mut pid = node.ready("daemon");
     for _ in 0..3 {
+        node.until("daemon", |seen| seen["since_ms"].as_u64() >= Some(1000));
         write("go", "");
         let seen = node.until("daemon", |seen| seen["state"] == "ready" && pid_of(seen) != pid);
         pid = pid_of(&seen);
@@ -103,7 +104,7 @@ pub fn failures_are_forgotten_once_it_is_stable() {
         "[command]\nexec = [\"@double\", \"await-file @dir/well\", \"notify READY=1\", \"wait\"]\n\
          [ready]\nnotify = true\ntimeout = \"700ms\"\n\
          [restart]\ndelay = \"100ms\"\nmax-delay = \"100ms\"\n\
-         stable = \"300ms\"\ndegraded-after = 1\n",
+         stable = \"1s\"\ndegraded-after = 1\n",
     )]);
     node.until("recovering", |seen| seen["failures"].as_u64() >= Some(2));
     assert_eq!(node.of("recovering")["degraded"], true);
@@ -286,12 +287,17 @@ pub fn a_crash_loop_leaves_nothing_behind() {
     let node = Node::with(&[(
         "looping",
         "[command]\nexec = [\"@double\", \"fork session; wait\", \"notify READY=1\", \"sleep 1\"]\n\
-         [ready]\nnotify = true\n[restart]\nstable = \"0s\"\n",
+         [ready]\nnotify = true\n[restart]\ndelay = \"100ms\"\n",
     )]);
     node.until("looping", |seen| seen["starts"].as_u64() >= Some(5));
     let count = || descriptors(node.pid()).len();
     let before = count();
-    node.until("looping", |seen| seen["starts"].as_u64() >= Some(105));
+    let mut wire = Wire::of(&node);
+    while node.of("looping")["starts"].as_u64() < Some(105) {
+        // It would not come back so soon by itself.
+        wire.ask("{\"v\":1,\"do\":\"start\",\"units\":[\"looping\"]}");
+    }
+    drop(wire);
     node.ctl(&["stop", "looping"]).expect_code(0);
     until("no more descriptors than before", || count() <= before);
     until("no child is left, dead or alive", || children(node.pid()).is_empty());

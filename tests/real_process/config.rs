@@ -293,21 +293,34 @@ pub fn a_new_dependency_is_respected_from_then_on() {
     node.ready("d");
 }
 
-pub fn readers_and_waiters_are_told_that_everything_is_new() {
+pub fn who_reads_and_who_waits_goes_on_over_a_reload() {
     let node = Node::with(&[
         ("d", PLAIN),
-        ("late", "[command]\nexec = [\"sleep\", \"1000\"]\n[ready]\nunix = \"@dir/none\"\n"),
+        (
+            "late",
+            "[command]\nexec = [\"@double\", \"say hello\", \"await-file @dir/go\", \
+             \"say it is me\", \"notify READY=1\", \"wait\"]\n[ready]\nnotify = true\n",
+        ),
     ]);
     let mut follower = Wire::of(&node);
     follower.say(b"{\"v\":1,\"do\":\"logs\",\"follow\":true}\n");
-    let waiting = node.ctl_waiting(&["start", "late"]);
-    until("both are there", || {
-        descriptors(node.pid()).iter().filter(|(_, what)| what.starts_with("socket:")).count() >= 3
-    });
+    let mut waiting = Wire::of(&node);
+    waiting.say(b"{\"v\":1,\"do\":\"start\",\"units\":[\"late\"]}\n");
+    assert_eq!(waiting.reply().unwrap()["is"], "progress");
+    assert_eq!(follower.reply().unwrap()["line"], "hello");
+    // All numbers are others now.
     node.unit("a", PLAIN);
-    node.ctl(&["reload-config", "--no-wait"]).expect_code(0);
-    let last = follower.answer();
-    assert!(last[0]["message"].as_str().unwrap().contains("read again"), "{last:?}");
-    drop(waiting);
-    node.ready("a");
+    node.ctl(&["reload-config"]).expect_code(0);
+    write("go", "");
+    let line = follower.reply().unwrap();
+    assert_eq!((&line["unit"], &line["line"]), (&"late".into(), &"it is me".into()));
+    let last = waiting.answer().pop().unwrap();
+    assert_eq!((&last["code"], &last["message"]), (&0.into(), &"late is ready".into()));
+    // One who waits for what is no more is not left waiting.
+    let mut waiting = Wire::of(&node);
+    waiting.say(b"{\"v\":1,\"do\":\"logs\",\"units\":[\"d\"],\"follow\":true}\n");
+    fs::remove_file(node.unit_file("d")).unwrap();
+    node.ctl(&["reload-config"]).expect_code(0);
+    node.ctl(&["status", "d"]).expect_code(4);
+    node.ready("late");
 }
