@@ -63,7 +63,7 @@ deps: ## Installs the Debian packages that are missing (as root)
 
 ##@ For the Pi
 
-.PHONY: armv7 aarch64 x86_64 cross-test size
+.PHONY: armv7 aarch64 x86_64 cross-test size man deb
 armv7: ## target/dist/armv7/: static binaries for a Pi 2 and later, 3 minutes cold
 aarch64: ## The same for a Pi in 64 bit
 x86_64: ## The same for a PC
@@ -77,6 +77,13 @@ cross-test: armv7 ## Runs those for armv7 under qemu, and holds them to their si
 
 size: ## Each binary against its budget
 	@cross/size.sh
+
+man: ## target/man/: the manual pages
+	$(CARGO) run --quiet --locked --example man -- target/man
+
+deb: armv7 aarch64 man ## target/dist/*.deb for armhf and arm64, looked over
+	cross/deb.sh armv7 aarch64
+	cross/deb-test.sh armhf arm64
 
 ##@ Prove
 

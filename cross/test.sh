@@ -33,9 +33,11 @@ try() {
     fi
 }
 
+becomes=
 pisup() {
     # shellcheck disable=SC2086
-    $emulator "$dist/pisup" --config "$work/etc" --run "$work/run" --state "$work/state" "$@"
+    $becomes $emulator "$dist/pisup" --config "$work/etc" --run "$work/run" \
+        --state "$work/state" "$@"
 }
 
 is_bare() {
@@ -82,8 +84,8 @@ checks_mistakes() {
     config "$cross_tree/units/classic"
     sed -i 's/^requires/reqires/' "$work/etc/units/docker.toml"
     local status=0
-    pisup check || status=$?
-    [ $status = 1 ] && pisup check 2>&1 | grep 'docker.toml:[0-9]*:'
+    pisup check >"$work/mistakes" 2>&1 || status=$?
+    [ $status = 1 ] && grep 'docker.toml:[0-9]*:' "$work/mistakes"
 }
 
 # until_true COMMAND...: within half a minute.
@@ -123,7 +125,8 @@ supervises() {
     echo 'SECONDS=1234' >"$work/from"
     chmod -R go-w "$work/etc"
     pisup check || return
-    pisup supervise &
+    # The supervisor itself and not a shell around it: the signal is for it.
+    (becomes="exec" && pisup supervise) &
     local supervisor=$! status=0
     until_true test -S "$work/run/ctl.sock" &&
         until_true is_ready two &&
