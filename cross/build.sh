@@ -1,5 +1,7 @@
 #!/bin/bash
-# Static, stripped binaries for a Pi (and for this machine), without a container engine.
+# Static, stripped binaries for a Pi (and for this machine): by `cross` where a container engine has
+# the image that cross/image.sh makes, else without any engine. Source, compiler, linker, flags and
+# profile are the same.
 #
 #     cross/build.sh ARCH...      ARCH: armv7 | aarch64 | x86_64
 #
@@ -47,26 +49,59 @@ install_tools() {
 
 # build ARCH: through cargo, which knows what has changed.
 build() {
-    local upper start=$SECONDS
+    local start=$SECONDS way=zigbuild
     cross_arch "$1"
     upper=${target//-/_}
-    # Paths of this machine have no place in the product, and would make each machine's differ.
+    if has_image; then way=cross; fi
+    say "$1: building with $(/usr/bin/rustc --version | cut -d' ' -f1,2), by $way"
+    by_$way || die "$1: the build failed"
+    deliver "$cross_tree/target/$way/$target/release"
+    say "$1: $((SECONDS - start)) s, in ${dist#"$cross_tree"/}"
+}
+
+# has_image: an engine answers, has the image, and there is a `cross` to use it.
+has_image() {
+    command -v cross >/dev/null && command -v rustup >/dev/null &&
+        timeout 10 docker image inspect "$(cross_image)" >/dev/null 2>&1
+}
+
+# Paths of the machine have no place in the product, and would make each machine's differ.
+by_zigbuild() {
     flags+=" --remap-path-prefix=$cross_tree=."
     flags+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=registry"
-    say "$1: building with $(/usr/bin/rustc --version | cut -d' ' -f1,2)"
     env -u RUSTUP_TOOLCHAIN -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS \
         PATH="$cross_tools/python/bin:/usr/bin:/bin" \
         RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
         "CARGO_TARGET_${upper^^}_RUSTFLAGS=$flags" \
-        CARGO_TARGET_DIR="$cross_tree/target/cross" \
+        CARGO_TARGET_DIR="$cross_tree/target/zigbuild" \
         CARGO_ZIGBUILD_ZIG_PATH="$cross_tools/python/ziglang/zig" \
-        CARGO_ZIGBUILD_CACHE_DIR="$cross_tree/target/cross/zigbuild" \
-        ZIG_GLOBAL_CACHE_DIR="$cross_tree/target/cross/zig" \
-        ZIG_LOCAL_CACHE_DIR="$cross_tree/target/cross/zig" \
+        CARGO_ZIGBUILD_CACHE_DIR="$cross_tree/target/zigbuild/wrappers" \
+        ZIG_GLOBAL_CACHE_DIR="$cross_tree/target/zigbuild/zig" \
+        ZIG_LOCAL_CACHE_DIR="$cross_tree/target/zigbuild/zig" \
         /usr/bin/cargo zigbuild --manifest-path "$cross_tree/Cargo.toml" --locked --release \
-        --bins --target "$target" "${cross_cargo[@]}" || die "$1: the build failed"
-    deliver "$cross_tree/target/cross/$target/release"
-    say "$1: $((SECONDS - start)) s, in ${dist#"$cross_tree"/}"
+        --bins --target "$target" "${cross_cargo[@]}"
+}
+
+# cross 0.2.5 does not understand the `(active, default)` of rustup 1.28 and later: it takes the
+# toolchain in use for absent and has rustup "add" it, which updates the user's compiler. So it
+# sees a rustup with a home of its own, in which Debian's compiler is linked and nothing is default.
+by_cross() {
+    local name=pisup-x86_64-unknown-linux-gnu rustup_home=$cross_tools/rustup
+    local toolchain=$cross_tools/$name
+    mkdir -p "$toolchain/bin" "$toolchain/lib" "$rustup_home"
+    ln -sfn /usr/lib/rustlib "$toolchain/lib/rustlib"
+    ln -sf /usr/bin/cargo "$toolchain/bin/cargo"
+    printf '#!/bin/sh\nexec /usr/bin/rustc --sysroot "%s" "$@"\n' "$toolchain" \
+        >"$toolchain/bin/rustc"
+    chmod 755 "$toolchain/bin/rustc"
+    RUSTUP_HOME=$rustup_home RUSTUP_AUTO_INSTALL=0 \
+        rustup --quiet toolchain link "$name" "$toolchain" || return
+    flags+=" --remap-path-prefix=/project=. --remap-path-prefix=/cargo/registry/src=registry"
+    (cd "$cross_tree" && env -u RUSTUP_TOOLCHAIN -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS \
+        PATH="$toolchain/bin:$PATH" RUSTUP_HOME="$rustup_home" RUSTUP_AUTO_INSTALL=0 \
+        CROSS_CUSTOM_TOOLCHAIN=1 CROSS_CONFIG="$cross_here/Cross.toml" RUSTC_BOOTSTRAP=1 \
+        "CARGO_TARGET_${upper^^}_RUSTFLAGS=$flags" CARGO_TARGET_DIR="$cross_tree/target/cross" \
+        cross build --locked --release --bins --target "$target" "${cross_cargo[@]}")
 }
 
 # deliver FOLDER: its programs to target/dist, each replaced at once, and only where it changed.

@@ -34,3 +34,6 @@ cross_bins() {
     awk '/^\[/ { bin = $0 == "[[bin]]" } bin && $1 == "name" { gsub(/"/, "", $3); print $3 }' \
         "$cross_tree/Cargo.toml"
 }
+
+# cross_image: the name of the image that `cross` builds in.
+cross_image() { sed -n 's/^image = "\(.*\)"$/\1/p' "$cross_here/Cross.toml" | sort -u; }
