@@ -19,7 +19,8 @@ install_cargo_deb() {
     if [ "$found" = "cargo-deb $cargo_deb_version" ]; then return 0; fi
     say "building cargo-deb $cargo_deb_version (2 minutes, once)"
     env -u RUSTUP_TOOLCHAIN -u RUSTFLAGS PATH=/usr/bin:/bin RUSTC=/usr/bin/rustc \
-        CARGO_TARGET_DIR="$cross_tree/target/zigbuild/tools" /usr/bin/cargo install --quiet --locked \
+        CARGO_TARGET_DIR="$cross_tree/target/zigbuild/tools" \
+        /usr/bin/cargo install --quiet --locked \
         --force --root "$tool" --version "=$cargo_deb_version" cargo-deb ||
         die "cargo-deb cannot be built"
 }
