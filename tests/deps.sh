@@ -1,36 +1,36 @@
 #!/bin/bash
 # Says which Debian packages are missing for a target of the Makefile, and installs them as root.
 #
-#     tests/deps.sh GROUP...      GROUP: build | node | real
+#     tests/deps.sh GROUP...      GROUP: build | node | real | cross
 #
 # A program that is there is used, wherever it came from. No service is started by the
 # installation: the sandbox has its own daemons, and the machine's are none of our business.
 set -euo pipefail
 
 # What has to be there, and the package that brings it.
-build="git:git cc:gcc"
+# Any Rust from 1.88 on will do; what Debian 12 calls `cargo` is 0.66, and `cargo-web` is not.
+build="git:git cc:gcc cargo:cargo-web rustc:rustc-web rustfmt:rustfmt-web"
 node="dockerd:docker.io containerd:containerd runc:runc etcd:etcd-server etcdctl:etcd-client
     ip:iproute2 iptables:iptables unshare:util-linux busybox:busybox-static openssl:openssl
     kubectl:kubernetes-client conntrack:conntrack curl:curl python3:python3-minimal"
 real="/usr/lib/go-1.19/bin/go:golang-1.19-go gcc:gcc /usr/include/stdio.h:libc6-dev"
+# Debian's Rust comes with the source of its std, and with a cargo of the same version.
+cross="/usr/bin/cargo:cargo-web /usr/bin/rustc:rustc-web
+    /usr/lib/rustlib/src/rust/library/std/Cargo.toml:rust-web-src /usr/bin/pip3:python3-pip cc:gcc
+    qemu-arm-static:qemu-user-static unshare:util-linux readelf:binutils pgrep:procps"
 
 die() { echo "deps.sh: $*" >&2; exit 1; }
 
 missing() {
     local group pair
     for group in "$@"; do
-        case $group in build | node | real) ;; *) die "unknown group '$group'" ;; esac
+        case $group in build | node | real | cross) ;; *) die "unknown group '$group'" ;; esac
         for pair in ${!group}; do
             local wanted=${pair%:*}
             [ -e "$wanted" ] || command -v "$wanted" >/dev/null || echo "${pair#*:}"
         done
     done | sort -u | xargs
 }
-
-# The client of Rust is not Debian's: 1.88 is needed, and Debian 12 has 1.63.
-if ! command -v cargo >/dev/null; then
-    die "no cargo in PATH; Rust 1.88 or later: https://rustup.rs, or apt-get install rustup"
-fi
 
 packages=$(missing "$@")
 [ -n "$packages" ] || exit 0

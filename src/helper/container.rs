@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 
 use super::engine::{Engine, EngineError};
 use super::exchange::{Exchange, Trouble, Woken};
-use super::notify::Notify;
 use super::outage::{After, Life, ride_out};
 use super::{Failure, texts};
+use crate::sys::notifier::Notifier;
 use crate::wire::container::{ContainerArgs, Pull};
 use crate::wire::engine::{Seen, Step, fingerprint};
 use crate::wire::frames::{Frames, NotFrames, Stream};
@@ -106,7 +106,7 @@ pub fn main(args: Vec<OsString>) -> u8 {
 #[must_use]
 pub fn run(args: &ContainerArgs) -> u8 {
     match Engine::connect(&args.engine).map_err(Error::Engine) {
-        Ok(mut engine) => match own(&mut engine, args, &Notify::from_env()) {
+        Ok(mut engine) => match own(&mut engine, args, &Notifier::from_env()) {
             Ok(code) => code,
             Err(error) => tell(&error),
         },
@@ -127,7 +127,7 @@ pub(super) fn say(sentence: &str) {
     let _ = writeln!(io::stderr(), "pisup: {sentence}");
 }
 
-fn own(engine: &mut Engine, args: &ContainerArgs, notify: &Notify) -> Result<u8, Error> {
+fn own(engine: &mut Engine, args: &ContainerArgs, notify: &Notifier) -> Result<u8, Error> {
     let spec = &args.spec;
     if let Some(seen) = engine.inspect(&spec.name)? {
         if seen.unit.as_ref() != Some(&spec.unit) {
@@ -176,7 +176,7 @@ fn begin(engine: &mut Engine, id: &str) -> Result<(Exchange, Exchange), EngineEr
 fn take_over(
     engine: &mut Engine,
     args: &ContainerArgs,
-    notify: &Notify,
+    notify: &Notifier,
     seen: &Seen,
 ) -> Result<u8, Error> {
     let name = &args.spec.name;
@@ -211,7 +211,7 @@ struct Held<'a> {
 
 /// Hands on the output until the container has ended, over the absences of its engine; its exit
 /// code.
-fn follow(engine: &mut Engine, notify: &Notify, mut held: Held<'_>) -> Result<u8, Error> {
+fn follow(engine: &mut Engine, notify: &Notifier, mut held: Held<'_>) -> Result<u8, Error> {
     while let Err(trouble) = held.until_end(engine) {
         let error = lost(engine, trouble);
         let Some(life) = &held.life else { return Err(error) };
@@ -336,7 +336,7 @@ fn is_refused(engine: &Engine, stop: &mut Option<Exchange>) -> bool {
     answer.is_err()
 }
 
-fn pull(engine: &mut Engine, args: &ContainerArgs, notify: &Notify) -> Result<(), EngineError> {
+fn pull(engine: &mut Engine, args: &ContainerArgs, notify: &Notifier) -> Result<(), EngineError> {
     let image = &args.spec.image;
     let within = args.pull_timeout_ms.map(Duration::from_millis);
     let patience_usec = args.pull_timeout_ms.map_or(STEP_USEC, |ms| ms.saturating_mul(1000));

@@ -15,7 +15,6 @@ pub mod engine;
 pub mod etcd;
 pub mod exchange;
 pub mod files;
-pub mod notify;
 pub mod outage;
 pub mod owner;
 

@@ -13,6 +13,7 @@ use super::{Options, Shell, journal};
 use crate::config::plan::Plan;
 use crate::machine::{Event, Machine, UnitId};
 use crate::sys::cgroup::Cgroups;
+use crate::sys::notifier::Notifier;
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::signals::Signals;
 use crate::sys::{child, clock, files, socket, user};
@@ -107,6 +108,7 @@ impl Shell {
             cgroups,
             conditions,
             watching,
+            above: Notifier::from_env(),
             own_program,
             boot_id,
             warnings,
@@ -151,6 +153,8 @@ impl Shell {
         log::info!("supervising {} units of {}", self.plan.units.len(), config_name(&self.options));
         self.inbox.push_back(Event::Boot);
         self.pump();
+        // Not when all units are ready: that may take until an SD card has been replaced.
+        self.above.tell("READY=1");
         if let Err(fault) = self.run() {
             log::error!("{fault}");
             return 1;

@@ -53,6 +53,7 @@ use crate::config::plan::Plan;
 use crate::machine::{Event, Machine, Spec, Tick, UnitId};
 use crate::sys::Fault;
 use crate::sys::cgroup::Cgroups;
+use crate::sys::notifier::Notifier;
 use crate::sys::poll::{Poll, Ready};
 use crate::sys::signals::Signals;
 
@@ -85,6 +86,8 @@ pub struct Shell {
     activation: Activation,
     conditions: Conditions,
     watching: Watching,
+    /// The init that started the supervisor, if it wants to know.
+    above: Notifier,
     /// This program, for the helpers that are parts of it.
     own_program: PathBuf,
     boot_id: String,

@@ -13,6 +13,7 @@ pub mod files;
 pub mod host;
 pub mod inotify;
 pub mod netlink;
+pub mod notifier;
 pub mod notify_socket;
 pub mod poll;
 pub mod signals;

@@ -18,10 +18,11 @@ const TOP_LEVEL: &[&str] = &[
     "tests",
 ];
 
-/// Packages in Cargo.lock: ours, 36 that the program is made of or built with, 12 of proptest, and
-/// those that the crates above name for systems we never build for (windows-sys, wasip2, ...).
-/// A new crate is a decision: raise this in the same commit, with its line in ARCHITECTURE.md.
-const PACKAGES: usize = 60;
+/// Packages in Cargo.lock: ours, 36 that the program is made of or built with, 12 of proptest, 2 of
+/// clap_mangen, and those that the crates above name for systems we never build for (windows-sys,
+/// wasip2, ...). A new crate is a decision: raise this in the same commit, with its line in
+/// ARCHITECTURE.md.
+const PACKAGES: usize = 62;
 
 const CHANGES: &[&str] = &["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"];
 

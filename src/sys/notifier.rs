@@ -1,7 +1,7 @@
-//! What a helper tells the supervisor beside its output: datagrams to `NOTIFY_SOCKET`.
+//! What this process tells whoever started it (sd_notify): datagrams to `NOTIFY_SOCKET`.
 //!
-//! Without the variable nothing is told. A supervisor that does not listen just now is not waited
-//! for.
+//! A helper tells its supervisor, the supervisor an init above it. Without the variable nothing is
+//! told. One that does not listen just now is not waited for.
 
 use std::env;
 use std::ffi::OsStr;
@@ -9,11 +9,11 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Where the supervisor listens.
+/// Where it listens.
 #[derive(Debug, Default)]
-pub struct Notify(Option<(UnixDatagram, SocketAddr)>);
+pub struct Notifier(Option<(UnixDatagram, SocketAddr)>);
 
-impl Notify {
+impl Notifier {
     /// As the environment says.
     #[must_use]
     pub fn from_env() -> Self {
