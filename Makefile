@@ -111,11 +111,11 @@ model: ## Every state of every small graph, with counts
 
 test: check model test-rust test-node test-kube cross-test ## Everything (as root, an hour cold)
 
-test-rust: deps ## All of cargo's tests, with those that need namespaces (as root)
-	$(CARGO) test --locked
+test-rust: deps ## Real processes in namespaces (as root)
+	$(CARGO) test --locked $(ROOTED:%=--test %)
 
 test-node: KUBE := double
-test-node: deps $(PARTS) release ## A node of real dockerd and etcd, doubles of kubelet (as root)
+test-node: deps parts-few release ## A node of real dockerd and etcd, doubles of kubelet (as root)
 	tests/sandbox/test.sh
 
 test-kube: KUBE := real
@@ -126,7 +126,7 @@ test-kube: deps parts release ## A master and a worker with real kubelets (as ro
 
 .PHONY: bench
 bench: KUBE := double
-bench: deps $(PARTS) release ## Time to ready, memory, wake-ups of a node (as root)
+bench: deps parts-few release ## Time to ready, memory, wake-ups of a node (as root)
 	tests/sandbox/measure.sh
 
 ##@ Help

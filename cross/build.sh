@@ -16,7 +16,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/target.sh"
 
 # Debian keeps one version of these packages in its archive and no older one, so this is a least
-# version: the edition and `rust-version` of Cargo.toml want 1.85, build-std for musl was tried with
+# version: the edition and `rust-version` of Cargo.toml want 1.88, build-std for musl was tried with
 # 1.96.
 least_rust=1.96
 
