@@ -46,6 +46,30 @@ pub fn reap(max: usize) -> Reaped {
     Reaped { dead, has_more: true }
 }
 
+/// What [`reap_one`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A child that has died, and how.
+    Dead(u32, Exit),
+    /// All children live.
+    Alive,
+    /// There are no children.
+    Nobody,
+}
+
+/// Takes one dead child off the kernel; never blocks, never allocates.
+#[must_use]
+pub fn reap_one() -> Found {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => return Found::Dead(number(pid), exit(status)),
+            Ok(None) => return Found::Alive,
+            Err(Errno::INTR) => {}
+            Err(_) => return Found::Nobody,
+        }
+    }
+}
+
 /// Waits for a child that is about to end and forgets it.
 pub(super) fn discard(pid: u32) {
     if let Some(pid) = to_pid(pid) {
