@@ -12,7 +12,7 @@ use rustix::process::{
     pidfd_open, pidfd_send_signal, set_child_subreaper, test_kill_process_group, wait, waitpid,
 };
 
-use crate::machine::Exit;
+pub use crate::machine::Exit;
 
 /// SIGKILL.
 pub const KILL: u8 = 9;

@@ -44,7 +44,7 @@ use rustix::net::{
     sendmsg, socketpair, sockopt,
 };
 
-use crate::machine::Exit;
+pub use crate::machine::Exit;
 
 /// The variable that tells the supervisor which descriptor the link is.
 pub const VARIABLE: &str = "PISUP_INIT_FD";

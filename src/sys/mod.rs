@@ -3,6 +3,7 @@
 //! Functions here do one thing to the kernel and return a value or why not; they decide nothing,
 //! log nothing and never wait, unless their name says so.
 
+pub mod board;
 pub mod caps;
 pub mod cgroup;
 pub mod child;
@@ -18,6 +19,7 @@ pub mod inotify;
 pub mod netlink;
 pub mod notify_socket;
 pub mod poll;
+pub mod power;
 pub mod signals;
 pub mod socket;
 pub mod spawn;

@@ -42,7 +42,8 @@ impl Standing {
     /// The request makes no sense, in a sentence.
     pub fn new(request: &Request<'_>) -> Result<Self, SpawnError> {
         let text = |path: &String| prepare::text("the program's name", path);
-        let candidates = sentence::candidates(request).iter().map(text).collect::<Result<_, _>>()?;
+        let candidates =
+            sentence::candidates(request).iter().map(text).collect::<Result<_, _>>()?;
         let (strings, argv, envp) = prepare::vectors(request)?;
         Ok(Self { candidates, _strings: strings, argv, envp, takes_terminal: false })
     }
