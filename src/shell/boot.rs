@@ -5,7 +5,9 @@ use std::path::Path;
 
 use super::activation::Activation;
 use super::conditions::Conditions;
+use super::init_link::{InitLink, socket_name};
 use super::live::Live;
+use super::output::log_name;
 use super::token::Token;
 use super::watching::Watching;
 use super::{Options, Shell, journal, load};
@@ -64,6 +66,7 @@ impl Shell {
         let mut warnings = Vec::new();
         let poll = Poll::new().map_err(text)?;
         let signals = Signals::install().map_err(|error| error.to_string())?;
+        let init = InitLink::open();
         let gid = user::group_id(CONTROL_GROUP).ok();
         let control = socket::listen_ctl(&options.run.join(SOCKET_NAME), gid).map_err(text)?;
         if child::become_subreaper().is_err() {
@@ -98,6 +101,7 @@ impl Shell {
             machine,
             poll,
             signals,
+            init,
             control,
             cgroups,
             conditions,
@@ -119,11 +123,13 @@ impl Shell {
         self.poll.add(self.watching.as_fd(), watch, Interest::Read).map_err(text)?;
         let control = Token::Control.to_number();
         self.poll.add(self.control.as_fd(), control, Interest::Read).map_err(text)?;
+        self.listen_to_init();
         for index in 0..self.plan.units.len() {
             if let Ok(index) = u16::try_from(index) {
                 self.settle_in(UnitId(index));
             }
         }
+        self.init.forget_unclaimed();
         Ok(())
     }
 
@@ -132,8 +138,19 @@ impl Shell {
         let Some(plan) = self.plan.units.get(unit.index()) else {
             return;
         };
-        if let Err(why) = self.activation.open(unit, &plan.sockets) {
+        for (index, socket) in plan.sockets.iter().enumerate() {
+            if let Some(fd) = self.init.take(&socket_name(&plan.spec.name, index)) {
+                self.activation.resume(unit, socket, fd);
+            }
+        }
+        let is_heard = self.init.has(&log_name(&plan.spec.name));
+        let opened = self.activation.open(unit, &plan.sockets);
+        self.keep_sockets(unit);
+        if let Err(why) = opened {
             self.note(unit, why);
+        }
+        if is_heard {
+            self.open_capture(unit);
         }
         self.watch_exports(unit);
     }
@@ -144,7 +161,9 @@ impl Shell {
             log::warn!("{note}");
         }
         log::info!("supervising {} units of {}", self.plan.units.len(), config_name(&self.options));
+        self.find_leftovers();
         self.inbox.push_back(Event::Boot);
+        self.want_leftovers();
         self.pump();
         if let Err(fault) = self.run() {
             log::error!("{fault}");
@@ -191,6 +210,7 @@ impl Shell {
             }
         }
         self.cgroups.remove();
+        self.init.say_goodbye();
         log::info!("all units are down");
     }
 }

@@ -47,6 +47,7 @@ impl Shell {
     /// Begins an ordered shutdown; a second wish does no harm.
     pub(super) fn shut_down(&mut self) {
         let by = self.now.after(self.plan.node.shutdown_timeout_ms);
+        self.init.ending(self.plan.node.shutdown_timeout_ms);
         self.push(Event::Shutdown { by });
         self.pump();
     }

@@ -5,6 +5,7 @@
 //! and nothing here waits for anything but epoll.
 
 pub mod activation;
+pub mod adopt;
 pub mod boot;
 pub mod capture;
 pub mod children;
@@ -15,6 +16,7 @@ pub mod control;
 pub mod exits;
 pub mod exports;
 pub mod history;
+pub mod init_link;
 pub mod jobs;
 pub mod journal;
 pub mod launch;
@@ -46,6 +48,7 @@ use self::activation::Activation;
 use self::children::Children;
 use self::client::Client;
 use self::conditions::Conditions;
+use self::init_link::InitLink;
 use self::live::Live;
 use self::token::Token;
 use self::watching::Watching;
@@ -78,6 +81,7 @@ pub struct Shell {
     inbox: VecDeque<Event>,
     poll: Poll,
     signals: Signals,
+    init: InitLink,
     control: OwnedFd,
     clients: BTreeMap<u32, Client>,
     next_client: u32,
@@ -166,6 +170,7 @@ impl Shell {
             Token::MainPid(unit) => self.on_main_pid(unit),
             Token::Probe(unit, slot) => self.on_probe(unit, slot, ready),
             Token::Spawn(pid) => self.on_spawn(pid),
+            Token::Init => self.on_init(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pisup::sys::{board, child, clock, reason};
+use pisup::sys::{board, child, clock, power, reason};
 
 use super::console::complain;
 use super::run::{Init, program};
@@ -24,7 +24,11 @@ pub fn bring_up(unknown: &[String]) {
             complain(format_args!("{why}"));
         }
     }
-    if let Err(errno) = board::tame_ctrl_alt_del() {
+    // A container has no keyboard.
+    if let Err(errno) = board::tame_ctrl_alt_del().or_else(|errno| match power::sees_machine() {
+        true => Err(errno),
+        false => Ok(()),
+    }) {
         complain(format_args!("ctrl-alt-del stays as it is: {}", reason(errno)));
     }
 }

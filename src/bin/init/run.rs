@@ -91,6 +91,8 @@ pub struct Init {
     /// An ordered shutdown was asked for, and is given up then.
     ending_by: Option<u64>,
     has_children: bool,
+    /// More have died than one turn takes.
+    has_more_dead: bool,
     code: u8,
 }
 
@@ -151,6 +153,7 @@ impl Init {
             next: None,
             ending_by: None,
             has_children: false,
+            has_more_dead: false,
             code: 0,
         })
     }
@@ -179,7 +182,8 @@ impl Init {
     /// Waits for what comes, until `by` or until something of our own is due, and takes it.
     fn turn(&mut self, by: Option<u64>) {
         let now = clock::boottime().0;
-        let due = [by, self.deadline()].into_iter().flatten().min();
+        let at_once = self.has_more_dead.then_some(now);
+        let due = [by, self.deadline(), at_once].into_iter().flatten().min();
         let mut ready = std::mem::take(&mut self.ready);
         let _ = self.poll.wait(due.map(|at| at.saturating_sub(now)), &mut ready);
         self.ready = ready;
@@ -357,9 +361,10 @@ impl Init {
         }
     }
 
-    /// Takes the dead, at most a batch of them: the rest keeps its signal.
+    /// Takes the dead, at most a batch of them.
     fn reap(&mut self) {
-        loop {
+        self.has_more_dead = false;
+        for _ in 0..BATCH {
             let (pid, exit) = match child::reap_one() {
                 Found::Dead(pid, exit) => (pid, exit),
                 Found::Alive => return,
@@ -374,6 +379,7 @@ impl Init {
                 _ => self.exits.push(pid, exit),
             }
         }
+        self.has_more_dead = true;
     }
 
     fn supervisor_died(&mut self, exit: Exit, since: u64) {
