@@ -102,6 +102,7 @@ impl Shell {
             poll,
             signals,
             init,
+            watchdog: None,
             control,
             cgroups,
             conditions,
@@ -129,6 +130,7 @@ impl Shell {
                 self.settle_in(UnitId(index));
             }
         }
+        self.follow_watchdog();
         self.init.forget_unclaimed();
         Ok(())
     }
@@ -210,6 +212,7 @@ impl Shell {
             }
         }
         self.cgroups.remove();
+        self.close_watchdog();
         self.init.say_goodbye();
         log::info!("all units are down");
     }

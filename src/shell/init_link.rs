@@ -85,9 +85,15 @@ impl InitLink {
         }
     }
 
-    /// Asks for pings, which find out whether the loop still turns.
-    pub fn ask_for_pings(&self) {
-        self.say(&Frame::Watch(true));
+    /// Whether there is one.
+    #[must_use]
+    pub const fn is_up(&self) -> bool {
+        self.link.is_some()
+    }
+
+    /// Asks for pings, which find out whether the loop still turns, or for none.
+    pub fn ask_for_pings(&self, is_wanted: bool) {
+        self.say(&Frame::Watch(is_wanted));
     }
 
     /// An ordered shutdown has begun.

@@ -35,6 +35,7 @@ pub mod status;
 pub mod token;
 pub mod view;
 pub mod watch;
+pub mod watchdog;
 pub mod watching;
 
 pub use boot::supervise;
@@ -82,6 +83,7 @@ pub struct Shell {
     poll: Poll,
     signals: Signals,
     init: InitLink,
+    watchdog: Option<watchdog::Fed>,
     control: OwnedFd,
     clients: BTreeMap<u32, Client>,
     next_client: u32,
@@ -211,6 +213,7 @@ impl Shell {
             silent.map(|since| since.after(starting::EXEC_PATIENCE_MS)),
             self.conditions.next_deadline(),
             self.probes_deadline(),
+            self.watchdog_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -220,6 +223,7 @@ impl Shell {
     fn pass_deadlines(&mut self) {
         self.abandon_the_silent();
         self.pass_probe_deadlines();
+        self.feed_watchdog();
         if self.conditions.next_deadline().is_some_and(|at| at <= self.now) {
             self.look_at_world();
         }

@@ -29,6 +29,9 @@
 //! | 20 ending | supervisor | an ordered shutdown has begun; it takes at most `a` milliseconds |
 //! | 21 next | supervisor | once it has ended: 1 power off, 2 reboot, 3 halt (`a`) |
 //!
+//! A descriptor named [`WATCHDOG`] is a hardware watchdog: init feeds it as long as pings are
+//! answered, or a supervisor is being replaced, and switches it off when the name is dropped.
+//!
 //! Hello, kept, exit and begin are in the socket before the supervisor is started, so that it
 //! finds them without waiting. Whoever receives something else closes the descriptors that came
 //! with it and goes on. A supervisor that ends with exit code 0 meant it, and is not started again.
@@ -48,6 +51,9 @@ pub use crate::machine::Exit;
 
 /// The variable that tells the supervisor which descriptor the link is.
 pub const VARIABLE: &str = "PISUP_INIT_FD";
+
+/// The name under which a hardware watchdog is kept.
+pub const WATCHDOG: &str = "watchdog";
 
 /// Length of every frame.
 pub const FRAME_BYTES: usize = 96;
@@ -270,7 +276,7 @@ impl Link {
         let bytes = frame.to_bytes();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        let fds = fd.as_ref().map(core::slice::from_ref).unwrap_or_default();
+        let fds = fd.as_slice();
         if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
             return Ok(false);
         }
@@ -291,11 +297,15 @@ impl Link {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        let received = recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags);
-        let received = match received {
-            Ok(received) => received,
-            Err(Errno::AGAIN | Errno::INTR) => return Heard::Nothing,
-            Err(_) => return Heard::End,
+        let received = loop {
+            match recvmsg(&self.0, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
+                Ok(received) => break received,
+                Err(Errno::AGAIN) => return Heard::Nothing,
+                // Told once when the other side died without reading everything; what it had
+                // said before is still there.
+                Err(Errno::CONNRESET | Errno::INTR) => {}
+                Err(_) => return Heard::End,
+            }
         };
         let mut fds = control.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(fds) => Some(fds),
@@ -361,6 +371,17 @@ mod tests {
     }
 
     #[test]
+    fn the_last_words_of_one_who_did_not_listen_count() {
+        let (near, far) = Link::pair().unwrap();
+        let far = Link(far);
+        near.say(&Frame::Exit(1, Exit::Unknown), None).unwrap();
+        far.say(&Frame::Next(Power::Off), None).unwrap();
+        drop(far);
+        assert!(matches!(near.hear(), Heard::Frame(Frame::Next(Power::Off), None)));
+        assert!(matches!(near.hear(), Heard::End));
+    }
+
+    #[test]
     fn names_are_bounded() {
         for bad in ["", "a\0b", &"x".repeat(NAME_BYTES + 1)] {
             assert_eq!(Name::new(bad), None);
@@ -381,7 +402,8 @@ mod tests {
         for count in [2, 3, 50] {
             let mut space = vec![MaybeUninit::uninit(); 4096];
             let mut control = SendAncillaryBuffer::new(&mut space);
-            assert!(control.push(SendAncillaryMessage::ScmRights(&vec![copy.as_fd(); count])));
+            let copies = vec![copy.as_fd(); count];
+            assert!(control.push(SendAncillaryMessage::ScmRights(&copies)));
             let bytes = Frame::Keep(name("pipe")).to_bytes();
             let empty = SendFlags::empty();
             sendmsg(&near, &[IoSlice::new(&bytes)], &mut control, empty).unwrap();

@@ -26,6 +26,7 @@ pub mod spawn;
 pub mod stream;
 pub mod terminal;
 pub mod user;
+pub mod watchdog;
 
 pub use fault::{Fault, errno, reason};
 pub use rustix::io::Errno;

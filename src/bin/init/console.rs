@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use pisup::sys::init_link::Exit;
 use pisup::sys::stream::Sink;
 
 /// Longest line; what is longer is cut.
@@ -80,6 +81,29 @@ impl Write for Line {
         }
         self.len += room.len().min(text.len());
         Ok(())
+    }
+}
+
+/// The end of a process in words.
+pub struct Words(pub Exit);
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Exit::Code(127) => f.write_str("cannot be executed (exit code 127)"),
+            Exit::Code(code) => write!(f, "ended with exit code {code}"),
+            Exit::Signal(number) => write!(f, "was killed by signal {number}"),
+            Exit::Unknown => f.write_str("ended somehow"),
+        }
+    }
+}
+
+/// An error number, written without memory.
+pub struct Errno(pub pisup::sys::Errno);
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error {}", self.0.raw_os_error())
     }
 }
 

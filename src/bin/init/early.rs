@@ -4,7 +4,7 @@ use std::path::Path;
 
 use pisup::sys::{board, child, clock, power, reason};
 
-use super::console::complain;
+use super::console::{Words, complain};
 use super::run::{Init, program};
 
 /// Milliseconds that a hook may take.
@@ -56,7 +56,7 @@ impl Init {
         let until = clock::boottime().0 + HOOK_MS;
         match self.await_helper(until) {
             Some(child::Exit::Code(0)) => {}
-            Some(exit) => self.say(format_args!("{hook} failed: {}", super::run::Words(exit))),
+            Some(exit) => self.say(format_args!("{hook} failed: {}", Words(exit))),
             None => {
                 self.say(format_args!("{hook} takes longer than 10 s: killed, passed over"));
                 let _ = child::signal_group(pid, child::KILL);

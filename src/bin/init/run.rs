@@ -4,18 +4,19 @@ use std::fmt;
 use std::os::fd::AsFd;
 
 use pisup::sys::every_signal::EverySignal;
-use pisup::sys::init_link::{Frame, Heard, Link, Name, Power, VARIABLE};
+use pisup::sys::init_link::{Link, Power, VARIABLE};
 use pisup::sys::poll::{Interest, MAX_READY, Poll, Ready};
 use pisup::sys::spawn::{DEFAULT_PATH, Request, SpawnError, Standing, Stdio};
 use pisup::sys::{child, clock, reason};
 
 use child::{Exit, Found, KILL};
 
-use super::console::Console;
+use super::console::{Console, Errno, Words};
 use super::exits::Exits;
 use super::keeper::{Keeper, Verdict};
 use super::options::Options;
 use super::store::Store;
+use super::talk::{Meals, PINGS, Pulse};
 use super::{end, last_resort};
 
 /// Signals by number; these are the same on every machine that there are Pis of.
@@ -28,20 +29,17 @@ const PWR: u32 = 30;
 pub const TERM: u8 = 15;
 
 const SIGNALS: u64 = 0;
-const LINK: u64 = 1;
+/// What epoll calls the link.
+pub(super) const LINK: u64 = 1;
 
 /// Signals, frames and dead children that are looked at in one turn, each.
-const BATCH: usize = 64;
+pub(super) const BATCH: usize = 64;
 
 /// Milliseconds for an ordered shutdown about which the supervisor has said nothing: its default
 /// of two minutes, and some.
 const PATIENCE_MS: u64 = 150_000;
-/// What is added to the time that it said.
-const GRACE_MS: u64 = 15_000;
 /// Milliseconds after which a start is tried again that the kernel had no room for.
 const RETRY_MS: u64 = 1000;
-/// Pings that may stay unanswered.
-const PINGS: u32 = 3;
 /// Milliseconds between starts of a supervisor that nobody can rescue.
 const HOPELESS_MS: u64 = 30_000;
 
@@ -58,38 +56,31 @@ enum Phase {
     Ended,
 }
 
-/// Whether it still turns its loop.
-#[derive(Clone, Copy, Debug)]
-struct Pulse {
-    next: u64,
-    number: u32,
-    unanswered: u32,
-}
-
 /// The whole of this program.
 pub struct Init {
-    is_pid_1: bool,
-    console: Console,
+    pub(super) is_pid_1: bool,
+    pub(super) console: Console,
     signals: EverySignal,
-    poll: Poll,
+    pub(super) poll: Poll,
     ready: Vec<Ready>,
-    supervisor: Standing,
+    pub(super) supervisor: Standing,
     rescue: Standing,
     let_go: Standing,
     phase: Phase,
     keeper: Keeper,
-    link: Option<Link>,
-    store: Store,
-    exits: Exits,
-    pulse: Option<Pulse>,
-    ping_every_ms: u64,
+    pub(super) link: Option<Link>,
+    pub(super) store: Store,
+    pub(super) exits: Exits,
+    pub(super) pulse: Option<Pulse>,
+    pub(super) ping_every_ms: u64,
+    pub(super) meals: Option<Meals>,
     /// A hook, the rescue shell or another child that is no orphan; and how the last one ended.
     helper: Option<u32>,
     helper_exit: Option<Exit>,
     /// What comes after the supervisor, if the machine is to end.
-    next: Option<Power>,
+    pub(super) next: Option<Power>,
     /// An ordered shutdown was asked for, and is given up then.
-    ending_by: Option<u64>,
+    pub(super) ending_by: Option<u64>,
     has_children: bool,
     /// More have died than one turn takes.
     has_more_dead: bool,
@@ -105,7 +96,8 @@ fn with_environment(argv: Vec<String>) -> Request<'static> {
     let mut request = Request::new(argv);
     let own = std::env::vars_os()
         .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
-    request.env = own.filter(|(key, _)| key != VARIABLE && !key.is_empty()).collect();
+    let is_fit = |key: &str| key != VARIABLE && !key.is_empty() && !key.contains('=');
+    request.env = own.filter(|(key, _)| is_fit(key)).collect();
     if !request.env.iter().any(|(key, _)| key == "PATH") {
         request.env.push(("PATH".to_owned(), DEFAULT_PATH.to_owned()));
     }
@@ -148,6 +140,7 @@ impl Init {
             exits: Exits::new(),
             pulse: None,
             ping_every_ms: options.hang_after_ms / u64::from(PINGS),
+            meals: None,
             helper: None,
             helper_exit: None,
             next: None,
@@ -203,11 +196,14 @@ impl Init {
             Phase::Waiting(at) => Some(at),
             Phase::Running(..) | Phase::Rescue | Phase::Ended => None,
         };
-        [start, self.ending_by, self.pulse.map(|pulse| pulse.next)].into_iter().flatten().min()
+        let ping = self.pulse.map(|pulse| pulse.next);
+        let meal = self.meals.map(|meals| meals.next);
+        [start, self.ending_by, ping, meal].into_iter().flatten().min()
     }
 
     fn pass_deadlines(&mut self) {
         let now = clock::boottime().0;
+        self.feed_watchdog(now);
         match self.phase {
             Phase::Waiting(at) if at <= now => self.start_supervisor(now),
             Phase::Running(pid, _) if self.ending_by.is_some_and(|by| by <= now) => {
@@ -218,25 +214,6 @@ impl Init {
             Phase::Running(pid, _) => self.feel_pulse(pid, now),
             Phase::Rescue if self.helper.is_none() => self.phase = Phase::Waiting(now),
             Phase::Waiting(_) | Phase::Rescue | Phase::Ended => {}
-        }
-    }
-
-    fn feel_pulse(&mut self, pid: u32, now: u64) {
-        let Some(pulse) = self.pulse.as_mut().filter(|pulse| pulse.next <= now) else {
-            return;
-        };
-        pulse.next = now + self.ping_every_ms;
-        if pulse.unanswered >= PINGS {
-            self.pulse = None;
-            self.say(format_args!("pisup supervise (pid {pid}) hangs: it is killed and replaced"));
-            let _ = child::signal(None, pid, KILL);
-            return;
-        }
-        pulse.unanswered += 1;
-        pulse.number = pulse.number.wrapping_add(1);
-        let ping = Frame::Ping(pulse.number);
-        if let Some(link) = &self.link {
-            let _ = link.say(&ping, None);
         }
     }
 
@@ -252,32 +229,6 @@ impl Init {
                 self.phase = Phase::Waiting(now + RETRY_MS);
             }
         }
-    }
-
-    fn try_start(&mut self) -> Result<u32, pisup::sys::Errno> {
-        let (link, far) = Link::pair()?;
-        link.say(&Frame::Hello(self.is_pid_1), None)?;
-        for (name, fd) in self.store.iter() {
-            link.say(&Frame::Kept(name), Some(fd))?;
-        }
-        while let Some(frame) = self.exits.first() {
-            if !link.say(&frame, None)? {
-                break;
-            }
-            self.exits.told();
-        }
-        link.say(&Frame::Begin, None)?;
-        self.poll.add(link.as_fd(), LINK, Interest::Read).map_err(|fault| fault.errno)?;
-        self.link = Some(link);
-        let stdio = Stdio { stdin: far.as_fd(), output: self.console.output() };
-        self.supervisor.start(stdio)
-    }
-
-    fn drop_link(&mut self) {
-        if let Some(link) = self.link.take() {
-            self.poll.remove(link.as_fd());
-        }
-        self.pulse = None;
     }
 
     fn on_signal(&mut self, number: u32) {
@@ -314,50 +265,6 @@ impl Init {
                 let _ = child::signal(None, pid, TERM);
             }
             Phase::Waiting(_) | Phase::Rescue | Phase::Ended => self.phase = Phase::Ended,
-        }
-    }
-
-    /// What the supervisor says.
-    fn hear(&mut self) {
-        for _ in 0..BATCH {
-            let Some(link) = &self.link else {
-                return;
-            };
-            match link.hear() {
-                Heard::Frame(frame, fd) => self.heed(frame, fd),
-                Heard::Nonsense => {}
-                Heard::Nothing => return,
-                Heard::End => return self.drop_link(),
-            }
-        }
-    }
-
-    fn heed(&mut self, frame: Frame, fd: Option<std::os::fd::OwnedFd>) {
-        match (frame, fd) {
-            (Frame::Keep(name), Some(fd)) => self.keep(name, fd),
-            (Frame::Drop(name), None) => self.store.drop(name),
-            (Frame::Pong(number), None) => {
-                if let Some(pulse) = self.pulse.as_mut().filter(|pulse| pulse.number == number) {
-                    pulse.unanswered = 0;
-                }
-            }
-            (Frame::Watch(is_on), None) => {
-                let next = clock::boottime().0 + self.ping_every_ms;
-                self.pulse = is_on.then_some(Pulse { next, number: 0, unanswered: 0 });
-            }
-            (Frame::Ending(ms), None) => {
-                let by = clock::boottime().0 + u64::from(ms) + GRACE_MS;
-                self.ending_by = Some(by);
-            }
-            (Frame::Next(power), None) if self.is_pid_1 => self.next = Some(power),
-            // Not for us, or from somebody who is confused.
-            _ => {}
-        }
-    }
-
-    fn keep(&mut self, name: Name, fd: std::os::fd::OwnedFd) {
-        if !self.store.keep(name, fd) {
-            self.say(format_args!("no room to keep {}", name.text()));
         }
     }
 
@@ -436,26 +343,6 @@ impl Init {
         }
     }
 
-    /// Tells the supervisor who has died; what there is no room for waits until there is.
-    fn relay(&mut self) {
-        let Some(link) = &self.link else {
-            return;
-        };
-        let mut is_full = false;
-        while let Some(frame) = self.exits.first() {
-            match link.say(&frame, None) {
-                Ok(true) => self.exits.told(),
-                Ok(false) => {
-                    is_full = true;
-                    break;
-                }
-                Err(_) => return,
-            }
-        }
-        let interest = if is_full { Interest::ReadWrite } else { Interest::Read };
-        let _ = self.poll.modify(link.as_fd(), LINK, interest);
-    }
-
     /// Starts a child that is waited for.
     pub fn start_helper(&mut self, program: &Standing) -> Result<u32, String> {
         let stdio = Stdio { stdin: self.console.input(), output: self.console.output() };
@@ -491,28 +378,5 @@ impl Init {
             self.turn(Some(until));
         }
         !self.has_children
-    }
-}
-
-/// The end of a process in words.
-pub struct Words(pub Exit);
-
-impl fmt::Display for Words {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Exit::Code(127) => f.write_str("cannot be executed (exit code 127)"),
-            Exit::Code(code) => write!(f, "ended with exit code {code}"),
-            Exit::Signal(number) => write!(f, "was killed by signal {number}"),
-            Exit::Unknown => f.write_str("ended somehow"),
-        }
-    }
-}
-
-/// An error number, written without memory.
-pub struct Errno(pub pisup::sys::Errno);
-
-impl fmt::Display for Errno {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error {}", self.0.raw_os_error())
     }
 }

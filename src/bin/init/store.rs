@@ -2,7 +2,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use pisup::sys::init_link::{KEPT_MAX, Name};
+use pisup::sys::init_link::{KEPT_MAX, Name, WATCHDOG};
+use pisup::sys::watchdog;
 
 /// A shelf of a fixed size.
 pub struct Store([Option<(Name, OwnedFd)>; KEPT_MAX]);
@@ -26,14 +27,28 @@ impl Store {
 
     /// Closes a descriptor.
     pub fn drop(&mut self, name: Name) {
-        for slot in &mut self.0 {
-            *slot = slot.take().filter(|(own, _)| *own != name);
-        }
+        self.retain(|own| own != name);
     }
 
     /// Closes all of them.
     pub fn clear(&mut self) {
-        *self = Self::new();
+        self.retain(|_| false);
+    }
+
+    fn retain(&mut self, stays: impl Fn(Name) -> bool) {
+        for slot in &mut self.0 {
+            let Some((name, fd)) = slot.take_if(|(name, _)| !stays(*name)) else {
+                continue;
+            };
+            if name.text() == WATCHDOG {
+                watchdog::quiet(fd.as_fd());
+            }
+        }
+    }
+
+    /// The hardware watchdog, if it is among them.
+    pub fn watchdog(&self) -> Option<BorrowedFd<'_>> {
+        self.iter().find(|(name, _)| name.text() == WATCHDOG).map(|(_, fd)| fd)
     }
 
     /// All of them.
