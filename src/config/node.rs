@@ -103,11 +103,19 @@ pub(super) fn hints(text: &str) -> Hints {
 fn watchdog(section: &Section<'_>) -> Option<Watchdog> {
     let timeout_ms = section.duration("timeout", WATCHDOG_MS, 1000);
     if timeout_ms > WATCHDOG_MS {
-        section.fault("timeout", "is longer than a Pi's watchdog can count", "the most is \"15s\"");
+        section.fault(
+            "timeout",
+            "`timeout` in [watchdog] is longer than a Pi's watchdog can count",
+            "the most is \"15s\"",
+        );
     }
     let device = section.word("device").map(|word| PathBuf::from(word.text));
     if device.as_ref().is_some_and(|path| !path.is_absolute()) {
-        section.fault("device", "`device` must be a whole path", "write \"/dev/watchdog\"");
+        section.fault(
+            "device",
+            "`device` in [watchdog] must be a whole path",
+            "write \"/dev/watchdog\"",
+        );
     }
     section.is_there().then_some(Watchdog { device, timeout_ms })
 }
