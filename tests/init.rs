@@ -3,7 +3,6 @@
 //! Needs root: every machine has pid, mount, network and host name namespaces of its own.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-#![expect(clippy::print_stderr, reason = "a failed test shows the console")]
 
 #[path = "init/bare.rs"]
 mod bare;
@@ -124,11 +123,8 @@ fn a_killed_supervisor_is_back_and_no_service_has_noticed() {
         assert_eq!(place.await_ready("counter")["pid"], counter, "round {round}");
         // It was started by name, and runs, so it is wanted.
         assert_eq!(place.await_ready("sleeper")["pid"], sleeper);
-        let took = start.elapsed();
-        eprintln!("round {round}: supervised again after {took:?}");
-        if round == 1 {
-            assert!(took < Duration::from_secs(5), "{took:?}, and a second is allowed at rest");
-        }
+        // At once after the first death (33 ms at rest), a second after the next one.
+        assert!(start.elapsed() < Duration::from_secs(round * 3), "round {round}");
     }
     assert_eq!(place.read("starts"), "x\n", "nothing runs twice");
     // No line is lost: the last supervisor has read on where the others stopped.

@@ -109,7 +109,7 @@ impl Place {
     pub fn status(&self, unit: &str) -> Value {
         let (_, text) = self.ctl(&["status", unit, "--json"]);
         let document: Value = serde_json::from_str(&text).unwrap_or_default();
-        document["units"][0].clone()
+        document.pointer("/units/0").cloned().unwrap_or_default()
     }
 
     pub fn await_ready(&self, unit: &str) -> Value {
@@ -199,11 +199,7 @@ impl Machine {
 impl Drop for Machine {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let text = self.console();
-            let tail: Vec<&str> = text.lines().rev().take(30).collect();
-            for line in tail.iter().rev() {
-                eprintln!("| {line}");
-            }
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), self.console().as_bytes());
         }
         // unshare takes its child along, and the kernel all the rest.
         let _ = self.unshare.kill();
