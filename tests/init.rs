@@ -27,7 +27,10 @@ const KILL: u8 = 9;
 /// A unit that says a number a tenth of a second, and notes each of its starts.
 const COUNTER: &str = r#"
 [command]
-exec = ["/bin/sh", "-c", "echo x >> HERE/starts; i=0; while :; do i=$$((i+1)); echo $$i; sleep 0.02; done"]
+exec = ["/bin/sh", "-c", """
+    echo x >> HERE/starts; i=0
+    while :; do i=$$((i+1)); echo $$i; sleep 0.02; done
+"""]
 "#;
 
 const SLEEPER: &str = r#"

@@ -24,7 +24,7 @@
 //! | 6 ping | init | answer with pong and the same `a` |
 //! | 16 pong | supervisor | its loop turns |
 //! | 17 watch | supervisor | ping from now on (`a` is 1), or no more (0) |
-//! | 18 keep | supervisor | hold the descriptor that comes with it as `name`, in place of an older one |
+//! | 18 keep | supervisor | hold the descriptor that comes along as `name`, not an older one |
 //! | 19 drop | supervisor | close the descriptor `name` |
 //! | 20 ending | supervisor | an ordered shutdown has begun; it takes at most `a` milliseconds |
 //! | 21 next | supervisor | once it has ended: 1 power off, 2 reboot, 3 halt (`a`) |

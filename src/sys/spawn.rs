@@ -285,8 +285,8 @@ fn fork_and_exec(image: &mut impl Newborn) -> Result<u32, Errno> {
     let old = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     // SAFETY: The child is a copy of this thread alone. Until exec or _exit it only makes system
     // calls and touches memory that `image` holds ready: it allocates and frees nothing and takes
-    // no lock, and every `Newborn::set_up` keeps that promise too, so that it does not matter what other
-    // threads did at the time of the fork (the supervisor has none). rt_sigaction reads
+    // no lock, and every `Newborn::set_up` keeps that promise too, so that it does not matter what
+    // other threads did at the time of the fork (the supervisor has none). rt_sigaction reads
     // `DEFAULT_ACTION`, which is larger than any kernel's struct, and installs no code.
     // ioprio_set takes three integers. The pointers given to execve come from CStrings and a
     // buffer that `image` owns, and both arrays end with a null pointer.

@@ -15,7 +15,9 @@ fn libraries(program: &str) -> Vec<String> {
 
 const UNIT: &str = r#"
 [command]
-exec = ["/bin/busybox", "sh", "-c", "cat /proc/mounts; hostname; ip addr show lo; echo end; exec sleep 1000"]
+exec = ["/bin/busybox", "sh", "-c", """
+    cat /proc/mounts; hostname; ip addr show lo; echo end; exec sleep 1000
+"""]
 [ready]
 log = "end"
 "#;
@@ -40,7 +42,8 @@ fn an_empty_root_becomes_a_machine() {
             "set -e; cd {here}; mkdir root; mount -t tmpfs -o mode=755 none root\n\
              {copies}\
              mkdir -p root/sbin root/etc root/var root/old\n\
-             cp {INIT} {PISUP} root/sbin/; cp -R etc root/etc/pisup; echo bare-pi > root/etc/hostname\n\
+             cp {INIT} {PISUP} root/sbin/; cp -R etc root/etc/pisup\n\
+             echo bare-pi > root/etc/hostname\n\
              cd root; pivot_root . old; exec ./bin/busybox chroot . /bin/busybox sh -c \
              '/bin/busybox umount -l /old; exec /sbin/pisup-init splash'",
             here = place.0.display(),

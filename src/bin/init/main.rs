@@ -5,8 +5,8 @@
 //! in any way: services live on, what it deposited is kept ([`store`]), and the next one is told
 //! who died meanwhile ([`exits`]). What they say to each other is in `sys::init_link`.
 //!
-//! * As PID 1 it makes the machine fit to live in (`sys::board`, then the hooks, [`early`]), never ends, and
-//!   cuts the power when that is asked ([`end`]). SIGINT (ctrl-alt-del) and SIGTERM are a reboot,
+//! * As PID 1 it makes the machine fit to live in ([`early`]), never ends, and cuts the power when
+//!   that is asked ([`end`]). SIGINT (ctrl-alt-del) and SIGTERM are a reboot,
 //!   SIGUSR2 and SIGPWR a power-off, SIGUSR1 a halt, as with busybox; SIGHUP starts a supervisor
 //!   that was shut down, or makes it read its configuration.
 //! * As the child of another init it is the subreaper of what it starts; SIGTERM and SIGINT are
