@@ -199,6 +199,39 @@ fn five_deaths_call_a_person_and_services_go_on() {
     until("another try", || (place.read("tries").len() > 10).then_some(()));
 }
 
+/// Its code is overwritten under its feet, by way of its memory file.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_broken_program_gives_way_to_a_shell() {
+    use std::os::unix::fs::FileExt;
+    let output = Command::new("nm").args(["-C", INIT]).output();
+    let (true, Ok(output)) = (can_unshare(), output) else {
+        return;
+    };
+    let symbols = String::from_utf8_lossy(&output.stdout).into_owned();
+    let line = symbols.lines().find(|line| line.ends_with("pisup::sys::child::reap_one")).unwrap();
+    let hexadecimal = |text: &str| u64::from_str_radix(text, 16).unwrap();
+    let offset = hexadecimal(line.split_whitespace().next().unwrap());
+
+    let place = Place::new();
+    let here = place.0.display();
+    script(&place.at("supervisor"), "exec sleep 1000");
+    script(&place.at("rescue"), &format!("echo $$ > {here}/rescued; exec sleep 1000"));
+    let (supervisor, rescue) = (place.at("supervisor"), place.at("rescue"));
+    let machine = Machine::start(
+        &place,
+        &["--supervisor", &supervisor.to_string_lossy(), "--rescue", &rescue.to_string_lossy()],
+    );
+    let sleeper = until("a supervisor", || children(machine.init).first().copied());
+    let maps = fs::read_to_string(format!("/proc/{}/maps", machine.init)).unwrap();
+    let base = hexadecimal(maps.split('-').next().unwrap());
+    let memory = fs::File::options().write(true).open(format!("/proc/{}/mem", machine.init));
+    // ud2
+    memory.unwrap().write_all_at(&[0x0f, 0x0b], base + offset).unwrap();
+    signal(sleeper, KILL);
+    until("a shell", || (place.read("rescued") == "1\n").then_some(()));
+}
+
 #[test]
 fn hooks_run_by_name_and_none_keeps_the_machine() {
     if !can_unshare() {

@@ -28,8 +28,8 @@ const FAULTS: [Signal; 6] = [
     Signal::SIGSYS,
 ];
 
-/// Counts within one turn of the loop that nobody's `kill` can reach: a tenth of a second of
-/// nothing but faults.
+/// Counts within one turn of the loop that nobody's `kill` can reach: a second or two of nothing
+/// but faults.
 const BEYOND_DOUBT: u32 = 100_000;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
