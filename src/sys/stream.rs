@@ -35,10 +35,15 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Fault> {
 /// Another writing end of the pipe that `reader` is the end of, an
 /// ordinary one for a child.
 pub fn writer_of(reader: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
+    let fault = Fault::of("writing to", "a kept pipe");
+    let kind = FileType::from_raw_mode(fstat(reader).map_err(&fault)?.st_mode);
+    if kind != FileType::Fifo {
+        return Err(fault(Errno::INVAL));
+    }
     let path = rustix::path::DecInt::from_fd(reader);
     let path = format!("/proc/self/fd/{}", path.as_str());
     let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
-    openat(CWD, path, flags, Mode::empty()).map_err(Fault::of("writing to", "a kept pipe"))
+    openat(CWD, path, flags, Mode::empty()).map_err(&fault)
 }
 
 /// Takes what is there of a descriptor that does not block.
