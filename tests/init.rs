@@ -113,7 +113,12 @@ fn a_killed_supervisor_is_back_and_no_service_has_noticed() {
     }
     let place = Place::new();
     place.unit("counter", COUNTER);
-    place.unit("sleeper", &format!("[unit]\nrequires = [\"counter\"]\nenabled = false\n{SLEEPER}"));
+    place.unit(
+        "sleeper",
+        &format!(
+            "[unit]\nrequires = [\"counter\"]\nenabled = false\n{SLEEPER}[stop]\nkill = \"main\"\n"
+        ),
+    );
     let machine = Machine::supervise(&place, &[]);
     let counter = place.await_ready("counter")["pid"].clone();
     place.ctl(&["start", "sleeper"]);

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use super::Shell;
 use super::token::Token;
-use crate::config::plan::KillScope;
+use crate::config::plan::{Job, KillScope, Unit};
 use crate::machine::spec::Gate;
 use crate::machine::{Event, Run, UnitId};
 use crate::sys::child::{self, Stat};
@@ -45,7 +45,12 @@ impl Shell {
                 .collect();
             // Opened before it is looked at again, so that it is the one that was found.
             let main = main_of(&members).and_then(|pid| Some((pid, child::pidfd(pid)?)));
-            live.leftover = match main.filter(|(pid, _)| group.contains(*pid)) {
+            // Children that outlive a service must not be taken for it.
+            let is_it = |pid: u32| {
+                plan.stop.kill != KillScope::Main
+                    || program(plan).is_none_or(|program| child::first_word(pid) == program)
+            };
+            live.leftover = match main.filter(|(pid, _)| group.contains(*pid) && is_it(*pid)) {
                 Some((pid, pidfd)) => Leftover::Main(pid, pidfd),
                 // A service that keeps its children when it is stopped keeps them now.
                 None if plan.stop.kill == KillScope::Main || members.is_empty() => {
@@ -132,6 +137,15 @@ impl Shell {
         }
         Ok(true)
     }
+}
+
+/// What a unit's main process is called by its command line; a container's owner has no children.
+fn program(plan: &Unit) -> Option<Vec<u8>> {
+    let Job::Command(command) = &plan.job else {
+        return None;
+    };
+    let first = command.exec.first().and_then(|text| text.render(|_, _| None).ok());
+    Some(first.unwrap_or_default().into_bytes())
 }
 
 /// The oldest session leader whose parent is not among them.

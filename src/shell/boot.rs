@@ -73,7 +73,9 @@ impl Shell {
             warnings
                 .push("orphans are not left to the supervisor (no PR_SET_CHILD_SUBREAPER)".into());
         }
-        let (cgroups, notes) = Cgroups::discover(&options.run, &[]);
+        // It started in our group, and moves aside with us where that has to be empty.
+        let above = init.is_up().then(std::os::unix::process::parent_id);
+        let (cgroups, notes) = Cgroups::discover(&options.run, above.as_slice());
         warnings.extend(notes);
         let now = clock::boottime();
         let specs: Vec<_> = plan.units.iter().map(|unit| unit.spec.clone()).collect();

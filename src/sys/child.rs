@@ -154,6 +154,14 @@ pub fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// The first word of a process's command line; empty for a zombie and for one that is gone.
+#[must_use]
+pub fn first_word(pid: u32) -> Vec<u8> {
+    let mut line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.truncate(line.iter().position(|byte| *byte == 0).unwrap_or_default());
+    line
+}
+
 /// All processes below this one or in its session, also after its death; without itself.
 ///
 /// A snapshot for machines without cgroups: who was made meanwhile is missing, and an orphan that
@@ -269,6 +277,13 @@ mod tests {
         assert_eq!(signal_group(0, KILL), Err(Errno::SRCH));
         assert_eq!(signal(None, std::process::id(), 0), Err(Errno::INVAL));
         assert_eq!(signal(None, std::process::id(), 99), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn a_command_line_begins_with_the_program() {
+        let own = std::env::args().next().unwrap();
+        assert_eq!(first_word(std::process::id()), own.as_bytes());
+        assert_eq!(first_word(u32::MAX), b"");
     }
 
     #[test]
