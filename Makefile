@@ -14,7 +14,7 @@ SANDBOX := tests/sandbox/node.sh
 PARTS   := $(if $(filter double,$(KUBE)),parts-few,parts)
 
 # Tests that start processes in namespaces, as root. All others need neither root nor a service.
-ROOTED := process_sys real_process
+ROOTED := process_sys real_process init
 PLAIN  := $(filter-out $(ROOTED),$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)))
 
 .DEFAULT_GOAL := help

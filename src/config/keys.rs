@@ -17,6 +17,7 @@ pub(super) const NODE: Table = &[
     ("images", FREE),
     ("vars", FREE),
     ("shutdown", &["timeout"]),
+    ("watchdog", &["device", "timeout"]),
 ];
 
 /// `units/*.toml`.

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use toml::de::DeTable;
 
 use super::diag::File;
-use super::plan::{Node, RouteWait};
+use super::plan::{Node, RouteWait, Watchdog};
 use super::read::{Document, Section, Word};
 use super::{Defaults, Hints, keys, scalar};
 
 /// The default of `[shutdown] timeout`.
 const SHUTDOWN_MS: u64 = 120_000;
+
+/// The default and the longest of `[watchdog] timeout`.
+const WATCHDOG_MS: u64 = 15_000;
 
 /// What a node is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,7 @@ pub(super) fn read(file: &File<'_>, document: &Document<'_>, defaults: &Defaults
     let mut site = Site { is_whole: true, role: role(&top), ..Site::default() };
     site.node.shutdown_timeout_ms =
         Section::of(file, table, "shutdown").duration("timeout", SHUTDOWN_MS, 1000);
+    site.node.watchdog = watchdog(&Section::of(file, table, "watchdog"));
     site.images = free(&Section::of(file, table, "images"));
     site.vars = free(&Section::of(file, table, "vars"));
 
@@ -93,6 +98,26 @@ pub(super) fn hints(text: &str) -> Hints {
         interface: get("interface").map(str::to_owned),
         has_address: get("address").is_some(),
     }
+}
+
+fn watchdog(section: &Section<'_>) -> Option<Watchdog> {
+    let timeout_ms = section.duration("timeout", WATCHDOG_MS, 1000);
+    if timeout_ms > WATCHDOG_MS {
+        section.fault(
+            "timeout",
+            "`timeout` in [watchdog] is longer than a Pi's watchdog can count",
+            "the most is \"15s\"",
+        );
+    }
+    let device = section.word("device").map(|word| PathBuf::from(word.text));
+    if device.as_ref().is_some_and(|path| !path.is_absolute()) {
+        section.fault(
+            "device",
+            "`device` in [watchdog] must be a whole path",
+            "write \"/dev/watchdog\"",
+        );
+    }
+    section.is_there().then_some(Watchdog { device, timeout_ms })
 }
 
 fn role(top: &Section<'_>) -> Option<Role> {

@@ -35,6 +35,17 @@ pub struct Node {
     pub values: BTreeMap<String, String>,
     /// `[shutdown] timeout`, milliseconds (default 120 000).
     pub shutdown_timeout_ms: u64,
+    /// `[watchdog]`.
+    pub watchdog: Option<Watchdog>,
+}
+
+/// What starts the machine anew when nothing else can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watchdog {
+    /// The device; without one only a supervisor that hangs is replaced.
+    pub device: Option<PathBuf>,
+    /// Its time, milliseconds (default and most 15 000).
+    pub timeout_ms: u64,
 }
 
 /// One unit: its part for the machine and its part for the shell.

@@ -147,6 +147,10 @@ pub enum CtlCommand {
     ReloadConfig(PlannedWait),
     /// Stop all units in order, then the supervisor
     Shutdown(Wait),
+    /// Stop all units in order, then switch the machine off
+    Poweroff(Wait),
+    /// Stop all units in order, then start the machine anew
+    Reboot(Wait),
 }
 
 /// Whether the end is waited for.
@@ -229,6 +233,8 @@ impl CtlCommand {
                 Request::ReloadConfig { no_wait: wait.no_wait, dry_run: *dry_run }
             }
             Self::Shutdown(wait) => Request::Shutdown { no_wait: wait.no_wait },
+            Self::Poweroff(wait) => Request::Poweroff { no_wait: wait.no_wait },
+            Self::Reboot(wait) => Request::Reboot { no_wait: wait.no_wait },
         }
     }
 }
@@ -237,7 +243,7 @@ impl CtlCommand {
 const GROUPS: [(&str, &[&str]); 3] = [
     ("Ask the supervisor", &["status", "why", "logs", "events", "env"]),
     ("Change units", &["start", "stop", "restart", "reload", "kill"]),
-    ("Change the supervisor", &["reload-config", "shutdown"]),
+    ("Change the supervisor", &["reload-config", "shutdown", "poweroff", "reboot"]),
 ];
 
 const EXIT_CODES: &str = "\
@@ -352,6 +358,8 @@ mod tests {
             ("kill SIGHUP a", Request::Kill { unit: "a".to_owned(), signal: "SIGHUP".to_owned() }),
             ("reload-config", Request::ReloadConfig { no_wait: false, dry_run: false }),
             ("shutdown --no-wait", Request::Shutdown { no_wait: true }),
+            ("poweroff", Request::Poweroff { no_wait: false }),
+            ("reboot --no-wait", Request::Reboot { no_wait: true }),
         ] {
             assert_eq!(ctl(&format!("pisup ctl {line}")).command.request(), request, "{line}");
         }

@@ -137,7 +137,9 @@ pub const fn is_waiting(request: &Request) -> bool {
     match request {
         Request::Start { no_wait, .. }
         | Request::Reload { no_wait, .. }
-        | Request::Shutdown { no_wait } => !*no_wait,
+        | Request::Shutdown { no_wait }
+        | Request::Poweroff { no_wait }
+        | Request::Reboot { no_wait } => !*no_wait,
         Request::Stop { no_wait, dry_run, .. }
         | Request::Restart { no_wait, dry_run, .. }
         | Request::ReloadConfig { no_wait, dry_run } => !*no_wait && !*dry_run,
@@ -157,6 +159,9 @@ fn job_name(request: &Request) -> String {
         Request::Reload { units, .. } => ("the reload of", units),
         Request::ReloadConfig { .. } => return "the reload of the configuration".to_owned(),
         Request::Shutdown { .. } => return "the shutdown".to_owned(),
+        Request::Poweroff { .. } | Request::Reboot { .. } => {
+            return "the end of the machine".to_owned();
+        }
         _ => return "the job".to_owned(),
     };
     format!("{job} {}", units.join(", "))

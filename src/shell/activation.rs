@@ -50,6 +50,20 @@ impl Activation {
         if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
     }
 
+    /// Takes back a socket of an earlier life of the supervisor, if it is this one.
+    pub fn resume(&mut self, unit: UnitId, spec: &Socket, socket: OwnedFd) {
+        let (is_it, file) = match &spec.listen {
+            Listen::Unix(path) => {
+                (socket::is_bound_to_unix(socket.as_fd(), path), files::identity(path))
+            }
+            Listen::Tcp(address) => (socket::is_bound_to_tcp(socket.as_fd(), *address), None),
+        };
+        if is_it {
+            let listening = Listening { socket, spec: spec.clone(), file };
+            self.0.entry(unit).or_default().push(listening);
+        }
+    }
+
     /// Whether all sockets that a unit asks for are open.
     #[must_use]
     pub fn is_open(&self, unit: UnitId, wanted: &[Socket]) -> bool {
@@ -223,6 +237,21 @@ mod tests {
 
     fn waits_on(address: std::net::SocketAddr) -> Result<(), String> {
         std::net::TcpStream::connect(address).map(drop).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_socket_of_an_earlier_life_keeps_its_queue() {
+        let (_dir, path, mut activation) = fixture();
+        activation.open(UNIT, &[unix(&path)]).unwrap();
+        let _client = UnixStream::connect(&path).unwrap();
+        let kept = activation.sockets(UNIT)[0].0.try_clone_to_owned().unwrap();
+        let mut next = Activation::default();
+        let elsewhere = unix(&path.with_file_name("other.sock"));
+        next.resume(UNIT, &elsewhere, kept.try_clone().unwrap());
+        assert!(next.sockets(UNIT).is_empty(), "it is another one");
+        next.resume(UNIT, &unix(&path), kept);
+        next.open(UNIT, &[unix(&path)]).unwrap();
+        assert_eq!(waits(&next, UNIT), 1);
     }
 
     #[test]

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use super::activation::Activation;
 use super::conditions::Conditions;
+use super::init_link::{InitLink, socket_name};
 use super::live::Live;
 use super::load::load_when_told;
+use super::output::log_name;
 use super::token::Token;
 use super::watching::Watching;
 use super::{Options, Shell, journal};
@@ -70,13 +72,16 @@ impl Shell {
         let mut warnings = Vec::new();
         let poll = Poll::new().map_err(text)?;
         let signals = Signals::install().map_err(|error| error.to_string())?;
+        let init = InitLink::open();
         let gid = user::group_id(CONTROL_GROUP).ok();
         let control = socket::listen_ctl(&options.run.join(SOCKET_NAME), gid).map_err(text)?;
         if child::become_subreaper().is_err() {
             warnings
                 .push("orphans are not left to the supervisor (no PR_SET_CHILD_SUBREAPER)".into());
         }
-        let (cgroups, notes) = Cgroups::discover(&options.run, &[]);
+        // It started in our group, and moves aside with us where that has to be empty.
+        let above = init.is_up().then(std::os::unix::process::parent_id);
+        let (cgroups, notes) = Cgroups::discover(&options.run, above.as_slice());
         warnings.extend(notes);
         let now = clock::boottime();
         let specs: Vec<_> = plan.units.iter().map(|unit| unit.spec.clone()).collect();
@@ -104,6 +109,8 @@ impl Shell {
             machine,
             poll,
             signals,
+            init,
+            watchdog: None,
             control,
             cgroups,
             conditions,
@@ -126,11 +133,14 @@ impl Shell {
         self.poll.add(self.watching.as_fd(), watch, Interest::Read).map_err(text)?;
         let control = Token::Control.to_number();
         self.poll.add(self.control.as_fd(), control, Interest::Read).map_err(text)?;
+        self.listen_to_init();
         for index in 0..self.plan.units.len() {
             if let Ok(index) = u16::try_from(index) {
                 self.settle_in(UnitId(index));
             }
         }
+        self.follow_watchdog();
+        self.init.forget_unclaimed();
         Ok(())
     }
 
@@ -139,8 +149,19 @@ impl Shell {
         let Some(plan) = self.plan.units.get(unit.index()) else {
             return;
         };
-        if let Err(why) = self.activation.open(unit, &plan.sockets) {
+        for (index, socket) in plan.sockets.iter().enumerate() {
+            if let Some(fd) = self.init.take(&socket_name(&plan.spec.name, index)) {
+                self.activation.resume(unit, socket, fd);
+            }
+        }
+        let is_heard = self.init.has(&log_name(&plan.spec.name));
+        let opened = self.activation.open(unit, &plan.sockets);
+        self.keep_sockets(unit);
+        if let Err(why) = opened {
             self.note(unit, why);
+        }
+        if is_heard {
+            self.open_capture(unit);
         }
         self.watch_exports(unit);
     }
@@ -151,7 +172,9 @@ impl Shell {
             log::warn!("{note}");
         }
         log::info!("supervising {} units of {}", self.plan.units.len(), config_name(&self.options));
+        self.find_leftovers();
         self.inbox.push_back(Event::Boot);
+        self.want_leftovers();
         self.pump();
         // Not when all units are ready: that may take until an SD card has been replaced.
         self.above.tell("READY=1");
@@ -200,6 +223,8 @@ impl Shell {
             }
         }
         self.cgroups.remove();
+        self.close_watchdog();
+        self.init.say_goodbye();
         log::info!("all units are down");
     }
 }

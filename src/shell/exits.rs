@@ -69,7 +69,7 @@ impl Shell {
     }
 
     /// A process that was left to us; one that a service named as its main process counts.
-    fn orphan_died(&mut self, pid: u32, exit: Exit) {
+    pub(super) fn orphan_died(&mut self, pid: u32, exit: Exit) {
         let named = self.machine.units().find_map(|(unit, _, _)| {
             let body = self.lives.get(unit.index())?.body.as_ref()?;
             let (named, _) = body.named.as_ref()?;

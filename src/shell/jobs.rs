@@ -7,6 +7,7 @@ use crate::config::plan::Reload;
 use crate::machine::graph::needed;
 use crate::machine::plan::{Do, Planned};
 use crate::machine::{Event, Machine, Phase, State, UnitId, Want};
+use crate::sys::init_link::Power;
 use crate::wire::ctl::{
     PlanDoc, PlanStep, Progress, Reply, Request, StepKind, code, signal_number,
 };
@@ -32,15 +33,22 @@ impl Shell {
             Request::ReloadConfig { no_wait, dry_run } => {
                 self.answer_reload_config(id, no_wait, dry_run);
             }
-            Request::Shutdown { no_wait } => {
-                self.shut_down();
-                if no_wait {
-                    self.done(id, code::DONE, "everything is being shut down".to_owned());
-                } else {
-                    let all = self.machine.units().map(|(unit, _, _)| unit).collect();
-                    self.wait_for(id, vec![], all);
-                }
-            }
+            Request::Shutdown { no_wait } => self.answer_shutdown(id, no_wait, None),
+            Request::Poweroff { no_wait } => self.answer_shutdown(id, no_wait, Some(Power::Off)),
+            Request::Reboot { no_wait } => self.answer_shutdown(id, no_wait, Some(Power::Reboot)),
+        }
+    }
+
+    fn answer_shutdown(&mut self, id: u32, no_wait: bool, next: Option<Power>) {
+        if let Some(Err(message)) = next.map(|next| self.init.wish(next)) {
+            return self.refuse(id, code::FAILED, message);
+        }
+        self.shut_down();
+        if no_wait {
+            self.done(id, code::DONE, "everything is being shut down".to_owned());
+        } else {
+            let all = self.machine.units().map(|(unit, _, _)| unit).collect();
+            self.wait_for(id, vec![], all);
         }
     }
 
@@ -48,6 +56,7 @@ impl Shell {
     pub(super) fn shut_down(&mut self) {
         let by = self.now.after(self.plan.node.shutdown_timeout_ms);
         self.above.tell("STOPPING=1");
+        self.init.ending(self.plan.node.shutdown_timeout_ms);
         self.push(Event::Shutdown { by });
         self.pump();
     }

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
+use super::adopt::Leftover;
 use super::capture::Capture;
 use super::history::History;
 use super::probing::Probing;
@@ -40,6 +41,8 @@ pub struct Live {
     pub reloads: (u64, Result<(), String>),
     /// Datagrams from strangers on its notify socket.
     pub strangers: u64,
+    /// What an earlier supervisor left of it.
+    pub leftover: Leftover,
     /// Its present run.
     pub body: Option<Body>,
 }
@@ -67,6 +70,8 @@ pub struct Body {
     pub ready_fd: Option<OwnedFd>,
     /// The questions it is asked.
     pub probing: Probing,
+    /// Its main process is of an earlier supervisor, and not our child.
+    pub is_adopted: bool,
     /// What it left behind is being killed.
     pub is_sweeping: bool,
 }
@@ -88,6 +93,7 @@ impl Live {
             group: None,
             reloads: (0, Ok(())),
             strangers: 0,
+            leftover: Leftover::Nothing,
             body: None,
         }
     }
@@ -129,6 +135,7 @@ impl Body {
             notify: None,
             ready_fd: None,
             probing: Probing::default(),
+            is_adopted: false,
             is_sweeping: false,
         }
     }

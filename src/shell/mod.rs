@@ -5,6 +5,7 @@
 //! and nothing here waits for anything but epoll.
 
 pub mod activation;
+pub mod adopt;
 pub mod boot;
 pub mod capture;
 pub mod children;
@@ -15,6 +16,7 @@ pub mod control;
 pub mod exits;
 pub mod exports;
 pub mod history;
+pub mod init_link;
 pub mod jobs;
 pub mod journal;
 pub mod launch;
@@ -33,6 +35,7 @@ pub mod status;
 pub mod token;
 pub mod view;
 pub mod watch;
+pub mod watchdog;
 pub mod watching;
 
 pub use boot::supervise;
@@ -46,6 +49,7 @@ use self::activation::Activation;
 use self::children::Children;
 use self::client::Client;
 use self::conditions::Conditions;
+use self::init_link::InitLink;
 use self::live::Live;
 use self::token::Token;
 use self::watching::Watching;
@@ -79,6 +83,8 @@ pub struct Shell {
     inbox: VecDeque<Event>,
     poll: Poll,
     signals: Signals,
+    init: InitLink,
+    watchdog: Option<watchdog::Fed>,
     control: OwnedFd,
     clients: BTreeMap<u32, Client>,
     next_client: u32,
@@ -169,6 +175,7 @@ impl Shell {
             Token::MainPid(unit) => self.on_main_pid(unit),
             Token::Probe(unit, slot) => self.on_probe(unit, slot, ready),
             Token::Spawn(pid) => self.on_spawn(pid),
+            Token::Init => self.on_init(),
         }
     }
 
@@ -209,6 +216,7 @@ impl Shell {
             silent.map(|since| since.after(starting::EXEC_PATIENCE_MS)),
             self.conditions.next_deadline(),
             self.probes_deadline(),
+            self.watchdog_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -218,6 +226,7 @@ impl Shell {
     fn pass_deadlines(&mut self) {
         self.abandon_the_silent();
         self.pass_probe_deadlines();
+        self.feed_watchdog();
         if self.conditions.next_deadline().is_some_and(|at| at <= self.now) {
             self.look_at_world();
         }

@@ -160,6 +160,17 @@ impl Shell {
     pub(super) fn on_main_pid(&mut self, unit: UnitId) {
         // If it was left to us, reaping tells how it ended.
         self.on_child();
+        if self.is_for_init_to_tell(unit) {
+            // It is a zombie of init by now, and told of as soon as it is reaped.
+            if let Some((_, pidfd)) = self
+                .lives
+                .get(unit.index())
+                .and_then(|live| live.body.as_ref().and_then(|body| body.named.as_ref()))
+            {
+                self.poll.remove(pidfd.as_fd());
+            }
+            return;
+        }
         let body = self.lives.get(unit.index()).and_then(|live| live.body.as_ref());
         if let Some(body) = body.filter(|body| body.named.is_some()) {
             let run = body.run;

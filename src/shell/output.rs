@@ -13,6 +13,11 @@ use crate::sys::files;
 use crate::sys::poll::Interest;
 use crate::sys::stream::{self, Got};
 
+/// What pisup-init keeps a unit's pipe as.
+pub(super) fn log_name(unit: &str) -> String {
+    format!("log/{unit}")
+}
+
 impl Shell {
     /// The pipe and the ring of a unit, made at its first start and kept.
     pub(super) fn open_capture(&mut self, unit: UnitId) {
@@ -24,12 +29,25 @@ impl Shell {
         if live.capture.is_some() {
             return;
         }
-        let opened = Capture::new(&plan.log).and_then(|capture| {
+        let name = log_name(&plan.spec.name);
+        let kept = self.init.take(&name);
+        let kept = kept.and_then(|reader| Some((stream::writer_of(reader.as_fd()).ok()?, reader)));
+        let is_new = kept.is_none();
+        let opened = match kept {
+            Some((writer, reader)) => Ok(Capture::resume(&plan.log, reader, writer)),
+            None => Capture::new(&plan.log),
+        };
+        let opened = opened.and_then(|capture| {
             self.poll.add(capture.as_fd(), Token::Output(unit).to_number(), Interest::Read)?;
             Ok(capture)
         });
         match opened {
-            Ok(capture) => live.capture = Some(capture),
+            Ok(capture) => {
+                if is_new {
+                    self.init.keep(&name, capture.as_fd());
+                }
+                live.capture = Some(capture);
+            }
             Err(fault) => self.note(unit, format!("its output is lost: {fault}")),
         }
     }

@@ -129,7 +129,13 @@ impl Shell {
     }
 
     fn prepare(&mut self, unit: UnitId, run: Run, number: u8) -> Result<(), String> {
+        if self.is_left_over(unit) {
+            // What runs was prepared when it was started.
+            self.inbox.push_back(Event::Prepared(unit, run, number, Ok(())));
+            return Ok(());
+        }
         self.embody(unit, run)?;
+        self.clear_the_way(unit)?;
         let plan = self.plan.units.get(unit.index()).ok_or("no such unit")?;
         let step = plan.prepare.get(usize::from(number)).ok_or("no such step")?;
         let part = Part::Step(number, step.ignores_failure);

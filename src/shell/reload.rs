@@ -125,6 +125,7 @@ impl Shell {
         for action in actions {
             self.perform(action);
         }
+        self.follow_watchdog();
         let goals = self.goals_of(restarted, changes);
         self.pump();
         goals

@@ -25,7 +25,11 @@ impl Shell {
     ///
     /// A sentence that says what could not be done.
     pub(super) fn start_main(&mut self, unit: UnitId, run: Run) -> Result<(), String> {
+        if self.take_over_main(unit, run)? {
+            return Ok(());
+        }
         self.embody(unit, run)?;
+        self.clear_the_way(unit)?;
         self.open_sockets(unit)?;
         // What an earlier run wrote must not count for this one.
         self.end_output(unit);
@@ -80,17 +84,20 @@ impl Shell {
     }
 
     /// Listening sockets that could not be opened before are tried again at every start.
-    fn open_sockets(&mut self, unit: UnitId) -> Result<(), String> {
-        let wanted = self.plan.units.get(unit.index()).map(|plan| plan.sockets.as_slice());
-        let wanted = wanted.unwrap_or_default();
-        if self.activation.is_open(unit, wanted) {
+    pub(super) fn open_sockets(&mut self, unit: UnitId) -> Result<(), String> {
+        let Some(plan) = self.plan.units.get(unit.index()) else {
+            return Ok(());
+        };
+        if self.activation.is_open(unit, &plan.sockets) {
             return Ok(());
         }
-        self.activation.open(unit, wanted)
+        let opened = self.activation.open(unit, &plan.sockets);
+        self.keep_sockets(unit);
+        opened
     }
 
     /// The notify socket of a run, where its unit has a use for one.
-    fn open_notify(&mut self, unit: UnitId, run: Run) -> Result<Option<String>, String> {
+    pub(super) fn open_notify(&mut self, unit: UnitId, run: Run) -> Result<Option<String>, String> {
         let plan = self.plan.units.get(unit.index()).ok_or("no such unit")?;
         if !wants_notify(plan) {
             return Ok(None);

@@ -29,6 +29,8 @@ pub enum Token {
     Probe(UnitId, u8),
     /// A child says whether it could execute its program.
     Spawn(u32),
+    /// pisup-init has spoken.
+    Init,
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -51,6 +53,7 @@ impl Token {
             Self::MainPid(unit) => (9, 0, unit.0.into()),
             Self::Probe(unit, slot) => (10, slot, unit.0.into()),
             Self::Spawn(pid) => (11, 0, pid),
+            Self::Init => (12, 0, 0),
         };
         kind << KIND_SHIFT | u64::from(slot) << SLOT_SHIFT | u64::from(id)
     }
@@ -74,6 +77,7 @@ impl Token {
             9 => Self::MainPid(unit()?),
             10 => Self::Probe(unit()?, slot),
             11 => Self::Spawn(id),
+            12 => Self::Init,
             _ => return None,
         })
     }
@@ -98,6 +102,7 @@ mod tests {
             Token::MainPid(UnitId(3)),
             Token::Probe(UnitId(7), 9),
             Token::Spawn(4_194_304),
+            Token::Init,
         ] {
             assert_eq!(Token::from_number(token.to_number()), Some(token));
         }

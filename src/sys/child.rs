@@ -12,7 +12,7 @@ use rustix::process::{
     pidfd_open, pidfd_send_signal, set_child_subreaper, test_kill_process_group, wait, waitpid,
 };
 
-use crate::machine::Exit;
+pub use crate::machine::Exit;
 
 /// SIGKILL.
 pub const KILL: u8 = 9;
@@ -44,6 +44,30 @@ pub fn reap(max: usize) -> Reaped {
         }
     }
     Reaped { dead, has_more: true }
+}
+
+/// What [`reap_one`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// A child that has died, and how.
+    Dead(u32, Exit),
+    /// All children live.
+    Alive,
+    /// There are no children.
+    Nobody,
+}
+
+/// Takes one dead child off the kernel; never blocks, never allocates.
+#[must_use]
+pub fn reap_one() -> Found {
+    loop {
+        match wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) => return Found::Dead(number(pid), exit(status)),
+            Ok(None) => return Found::Alive,
+            Err(Errno::INTR) => {}
+            Err(_) => return Found::Nobody,
+        }
+    }
 }
 
 /// Waits for a child that is about to end and forgets it.
@@ -128,6 +152,14 @@ impl Stat {
 #[must_use]
 pub fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The first word of a process's command line; empty for a zombie and for one that is gone.
+#[must_use]
+pub fn first_word(pid: u32) -> Vec<u8> {
+    let mut line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.truncate(line.iter().position(|byte| *byte == 0).unwrap_or_default());
+    line
 }
 
 /// All processes below this one or in its session, also after its death; without itself.
@@ -246,6 +278,13 @@ mod tests {
         assert_eq!(signal_group(0, KILL), Err(Errno::SRCH));
         assert_eq!(signal(None, std::process::id(), 0), Err(Errno::INVAL));
         assert_eq!(signal(None, std::process::id(), 99), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn a_command_line_begins_with_the_program() {
+        let own = std::env::args().next().unwrap();
+        assert_eq!(first_word(std::process::id()), own.as_bytes());
+        assert_eq!(first_word(u32::MAX), b"");
     }
 
     #[test]

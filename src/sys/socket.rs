@@ -75,6 +75,22 @@ pub fn listen_unix(path: &Path, access: Access, blocking: Blocking) -> Result<Ow
     Ok(socket)
 }
 
+/// Whether a socket listens on that path.
+#[must_use]
+pub fn is_bound_to_unix(socket: BorrowedFd<'_>, path: &Path) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let own = getsockname(socket).ok().and_then(|name| SocketAddrUnix::try_from(name).ok());
+    let own = own.and_then(|name| name.path_bytes().map(<[u8]>::to_vec));
+    own.is_some_and(|own| own == path.as_os_str().as_bytes())
+}
+
+/// Whether a socket listens on that address.
+#[must_use]
+pub fn is_bound_to_tcp(socket: BorrowedFd<'_>, address: SocketAddr) -> bool {
+    let own = getsockname(socket).ok().and_then(|name| SocketAddr::try_from(name).ok());
+    own == Some(address)
+}
+
 /// Listens on an address, at once after an earlier listener has gone.
 pub fn listen_tcp(address: SocketAddr, blocking: Blocking) -> Result<OwnedFd, Fault> {
     let fault = Fault::of("listening on", address);

@@ -21,6 +21,7 @@ mod image;
 mod prepare;
 mod report;
 mod sentence;
+mod standing;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr;
@@ -34,7 +35,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::Resource;
 
-use self::image::Image;
+use self::image::{Failed, Image};
 use self::report::Inbox;
 use self::sentence::Context;
 use super::cgroup::Group;
@@ -42,6 +43,7 @@ use super::child;
 use super::user::Ids;
 
 pub use self::sentence::SpawnError;
+pub use self::standing::{Standing, Stdio};
 
 /// Where programs are looked for when nothing else is said.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -257,16 +259,34 @@ pub fn spawn(request: &Request<'_>) -> Result<Spawned, SpawnError> {
     }
 }
 
+/// A child between fork and exec: it only makes system calls, and what it needs is ready.
+trait Newborn {
+    /// What ioprio_set is to be told, if anything.
+    fn ionice(&self) -> Option<libc::c_long>;
+    /// It did not take it.
+    fn ionice_failed(&self, errno: Errno);
+    /// Puts the child into the state that it is to have.
+    fn set_up(&mut self) -> Result<(), Failed>;
+    /// The next file to try to execute, ended by a zero.
+    fn next_candidate(&mut self) -> Option<*const libc::c_char>;
+    /// That file was not executed.
+    fn exec_failed(&mut self, errno: Errno);
+    /// Texts ended by zeroes, and a null pointer at the end.
+    fn argv(&self) -> *const *const libc::c_char;
+    /// The same for the environment.
+    fn envp(&self) -> *const *const libc::c_char;
+}
+
 /// The program's only unsafe block: what no safe wrapper offers, and nothing else.
 ///
 /// All signals are blocked meanwhile, so that none of the supervisor's handlers runs in the child.
 #[expect(unsafe_code, reason = "fork, exec, signal dispositions and ioprio_set have no safe form")]
-fn fork_and_exec(image: &mut Image<'_>) -> Result<u32, Errno> {
+fn fork_and_exec(image: &mut impl Newborn) -> Result<u32, Errno> {
     let old = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK);
     // SAFETY: The child is a copy of this thread alone. Until exec or _exit it only makes system
     // calls and touches memory that `image` holds ready: it allocates and frees nothing and takes
-    // no lock, and `Image::set_up` keeps that promise too, so that it does not matter what other
-    // threads did at the time of the fork (the supervisor has none). rt_sigaction reads
+    // no lock, and every `Newborn::set_up` keeps that promise too, so that it does not matter what
+    // other threads did at the time of the fork (the supervisor has none). rt_sigaction reads
     // `DEFAULT_ACTION`, which is larger than any kernel's struct, and installs no code.
     // ioprio_set takes three integers. The pointers given to execve come from CStrings and a
     // buffer that `image` owns, and both arrays end with a null pointer.

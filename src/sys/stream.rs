@@ -32,6 +32,20 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Fault> {
     Ok((reader, writer))
 }
 
+/// Another writing end of the pipe that `reader` is the end of, an
+/// ordinary one for a child.
+pub fn writer_of(reader: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
+    let fault = Fault::of("writing to", "a kept pipe");
+    let kind = FileType::from_raw_mode(fstat(reader).map_err(&fault)?.st_mode);
+    if kind != FileType::Fifo {
+        return Err(fault(Errno::INVAL));
+    }
+    let path = rustix::path::DecInt::from_fd(reader);
+    let path = format!("/proc/self/fd/{}", path.as_str());
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    openat(CWD, path, flags, Mode::empty()).map_err(&fault)
+}
+
 /// Takes what is there of a descriptor that does not block.
 pub fn read(fd: impl AsFd, buffer: &mut [u8]) -> Result<Got, Errno> {
     match rustix::io::read(fd, buffer) {
@@ -147,6 +161,18 @@ mod tests {
         assert!(!flags.contains(OFlags::NONBLOCK), "the child's end is an ordinary one");
         drop(writer);
         assert_eq!(read(&reader, &mut buffer), Ok(Got::End));
+    }
+
+    #[test]
+    fn a_pipe_gets_another_writer() {
+        let (reader, writer) = pipe().unwrap();
+        let other = writer_of(reader.as_fd()).unwrap();
+        drop(writer);
+        rustix::io::write(&other, b"abc").unwrap();
+        assert_eq!(read(&reader, &mut [0; 16]), Ok(Got::Bytes(3)));
+        let flags = rustix::fs::fcntl_getfl(&other).unwrap();
+        assert!(!flags.contains(OFlags::NONBLOCK), "a child gets it");
+        assert!(writer_of(std::fs::File::open("/proc/self/stat").unwrap().as_fd()).is_err());
     }
 
     #[test]

@@ -21,11 +21,11 @@
 //! | `env` | `unit` | `env` |
 //! | `kill` | `unit`, `signal` (`HUP`, `SIGHUP` or `1`) | |
 //! | `reload-config` | `no_wait?`, `dry_run?` | `plan`, `progress`... |
-//! | `shutdown` | `no_wait?` | `progress`... |
+//! | `shutdown`, `poweroff`, `reboot` | `no_wait?` | `progress`... |
 //!
 //! An unknown command, an unknown key or a wrong type is an error, never ignored: a client that
 //! meant something by it must hear that nothing came of it. Names to be given to commands that do
-//! not exist yet: `upgrade`, `reboot`, `poweroff`, `pi`, `metrics`, `blame`, `graph`.
+//! not exist yet: `upgrade`, `pi`, `metrics`, `blame`, `graph`.
 //!
 //! # Replies
 //!

@@ -46,6 +46,7 @@ pub const BAD: &[Bad] = &[
     bad("orphan-module", &[("src/c.rs", "//! C.\n"), ("src/lib.rs", "//! A.\npub mod cc;\n")]),
     bad("one-unsafe-block", &[("src/shell/a.rs", "fn f() { unsafe { g() } }\n")]),
     bad("one-unsafe-block", &[("src/sys/clock.rs", "fn f() { unsafe { g() } }\n")]),
+    bad("one-unsafe-block", &[("src/sys/foreign.rs", "fn f() { unsafe { g() } }\n")]),
     bad("one-unsafe-block", &[("src/sys/spawn.rs", "unsafe { a() }\nunsafe { b() }\n")]),
     bad("banned", &[("src/ctl/a.rs", "fn f() { println!(\"x\") }\n")]),
     bad("banned", &[("src/ctl/a.rs", "fn f() { eprintln!(\"x\") }\n")]),

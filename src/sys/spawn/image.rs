@@ -20,7 +20,7 @@ use rustix::thread::{
 
 use super::report::{Level, Record, Stage};
 use super::sentence::{self, SpawnError};
-use super::{Request, prepare};
+use super::{Newborn, Request, prepare};
 use crate::sys::caps::Caps;
 
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
@@ -101,71 +101,6 @@ impl<'a> Image<'a> {
             no_new_privileges: request.no_new_privileges,
             open: prepare::open_descriptors(),
         })
-    }
-
-    pub(super) fn ionice(&self) -> Option<c_long> {
-        self.ionice.map(c_long::from)
-    }
-
-    pub(super) fn ionice_failed(&self, errno: Errno) {
-        self.warn(Stage::Ionice, 0, errno);
-    }
-
-    pub(super) fn argv(&self) -> *const *const c_char {
-        self.argv.as_ptr()
-    }
-
-    pub(super) fn envp(&self) -> *const *const c_char {
-        self.envp.as_ptr()
-    }
-
-    /// The next file to try to execute.
-    pub(super) fn next_candidate(&mut self) -> Option<*const c_char> {
-        let candidate = self.candidates.get(self.next_candidate)?;
-        self.next_candidate += 1;
-        Some(candidate.as_ptr())
-    }
-
-    /// Goes on with the next file, as a shell would, or says why not.
-    pub(super) fn exec_failed(&mut self, errno: Errno) {
-        let tried = self.next_candidate.saturating_sub(1);
-        match errno {
-            Errno::NOENT | Errno::NOTDIR => {}
-            Errno::ACCESS => self.denied = self.denied.or(Some(tried)),
-            _ => {
-                self.next_candidate = self.candidates.len();
-                self.fail(Stage::Exec, tried, errno);
-                return;
-            }
-        }
-        if self.next_candidate >= self.candidates.len() {
-            match self.denied {
-                Some(index) => self.fail(Stage::Exec, index, Errno::ACCESS),
-                None => self.fail(Stage::Exec, 0, Errno::NOENT),
-            };
-        }
-    }
-
-    /// Puts the child into the state that the request describes.
-    pub(super) fn set_up(&mut self) -> Result<(), Failed> {
-        self.check(Stage::Session, setsid())?;
-        for (index, entrance) in self.entrances.iter().enumerate() {
-            if let Err(errno) = write(entrance, b"0") {
-                self.warn(Stage::Cgroup, index, errno);
-            }
-        }
-        umask(self.umask);
-        self.arrange_fds()?;
-        self.set_priorities()?;
-        self.set_limits()?;
-        self.change_identity()?;
-        self.check(Stage::Directory, chdir(self.directory.as_c_str()))?;
-        if self.no_new_privileges {
-            self.check(Stage::NoNewPrivileges, set_no_new_privs(true))?;
-        }
-        self.tell_listen_pid();
-        let _ = SigSet::empty().thread_set_mask();
-        Ok(())
     }
 
     /// First everything out of the way, then everything else closed, then each to its place.
@@ -294,6 +229,73 @@ impl<'a> Image<'a> {
         let index = u16::try_from(index).unwrap_or(u16::MAX);
         let record = Record { level, stage, index, errno: errno.raw_os_error() };
         let _ = write(&self.report, &record.bytes());
+    }
+}
+
+impl Newborn for Image<'_> {
+    fn ionice(&self) -> Option<c_long> {
+        self.ionice.map(c_long::from)
+    }
+
+    fn ionice_failed(&self, errno: Errno) {
+        self.warn(Stage::Ionice, 0, errno);
+    }
+
+    fn argv(&self) -> *const *const c_char {
+        self.argv.as_ptr()
+    }
+
+    fn envp(&self) -> *const *const c_char {
+        self.envp.as_ptr()
+    }
+
+    /// The next file to try to execute.
+    fn next_candidate(&mut self) -> Option<*const c_char> {
+        let candidate = self.candidates.get(self.next_candidate)?;
+        self.next_candidate += 1;
+        Some(candidate.as_ptr())
+    }
+
+    /// Goes on with the next file, as a shell would, or says why not.
+    fn exec_failed(&mut self, errno: Errno) {
+        let tried = self.next_candidate.saturating_sub(1);
+        match errno {
+            Errno::NOENT | Errno::NOTDIR => {}
+            Errno::ACCESS => self.denied = self.denied.or(Some(tried)),
+            _ => {
+                self.next_candidate = self.candidates.len();
+                self.fail(Stage::Exec, tried, errno);
+                return;
+            }
+        }
+        if self.next_candidate >= self.candidates.len() {
+            match self.denied {
+                Some(index) => self.fail(Stage::Exec, index, Errno::ACCESS),
+                None => self.fail(Stage::Exec, 0, Errno::NOENT),
+            };
+        }
+    }
+
+    /// Puts the child into the state that the request describes.
+    fn set_up(&mut self) -> Result<(), Failed> {
+        self.check(Stage::Session, setsid())?;
+        for (index, entrance) in self.entrances.iter().enumerate() {
+            if let Err(errno) = write(entrance, b"0") {
+                self.warn(Stage::Cgroup, index, errno);
+            }
+        }
+        umask(self.umask);
+        self.arrange_fds()?;
+        self.set_priorities()?;
+        self.set_limits()?;
+        self.change_identity()?;
+        self.check(Stage::Directory, chdir(self.directory.as_c_str()))?;
+        if self.no_new_privileges {
+            self.check(Stage::NoNewPrivileges, set_no_new_privs(true))?;
+        }
+        self.tell_listen_pid();
+        let _ = SigSet::empty().thread_set_mask();
+        Ok(())
     }
 }
 

@@ -110,6 +110,18 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "is_false")]
         no_wait: bool,
     },
+    /// Stops everything, then the machine.
+    Poweroff {
+        /// `done` comes at once.
+        #[serde(default, skip_serializing_if = "is_false")]
+        no_wait: bool,
+    },
+    /// Stops everything, then starts the machine anew.
+    Reboot {
+        /// `done` comes at once.
+        #[serde(default, skip_serializing_if = "is_false")]
+        no_wait: bool,
+    },
 }
 
 impl Request {
@@ -280,6 +292,8 @@ mod tests {
                 Request::ReloadConfig { no_wait: false, dry_run: true },
             ),
             (r#""do":"shutdown""#, Request::Shutdown { no_wait: false }),
+            (r#""do":"poweroff""#, Request::Poweroff { no_wait: false }),
+            (r#""do":"reboot","no_wait":true"#, Request::Reboot { no_wait: true }),
         ] {
             let line = format!("{{\"v\":1,{line}}}");
             assert_eq!(Request::parse(line.as_bytes()), Ok(request.clone()), "{line}");

@@ -1,0 +1,178 @@
+//! What an earlier supervisor left running: taken over where its main process can be told, else
+//! killed before anything is started in its place. Nothing runs twice.
+//!
+//! Without a record of the earlier life a unit's main process is the oldest session leader of its
+//! group whose parent is not in it: the supervisor starts each one in a session of its own. That
+//! it was ready is believed where only the past could show it (a message, a line, a file).
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use super::Shell;
+use super::token::Token;
+use crate::config::plan::{Job, KillScope, Unit};
+use crate::machine::spec::Gate;
+use crate::machine::{Event, Run, UnitId};
+use crate::sys::child::{self, Stat};
+use crate::sys::poll::Interest;
+
+/// Gates of which nothing more comes from a process that was ready before.
+const PAST: [Gate; 4] = [Gate::Notify, Gate::Fd, Gate::File, Gate::Log];
+
+/// What is left of a unit's earlier run.
+#[derive(Debug, Default)]
+pub enum Leftover {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Its main process, and a descriptor that means it.
+    Main(u32, OwnedFd),
+    /// Processes of which none can be told to be the main one.
+    Others,
+}
+
+impl Shell {
+    /// Looks for what is left of all units; before the first step of the machine.
+    pub(super) fn find_leftovers(&mut self) {
+        for (live, plan) in self.lives.iter_mut().zip(&self.plan.units) {
+            let Some(group) = self.cgroups.find(&plan.spec.name) else {
+                continue;
+            };
+            let members: Vec<(u32, Stat)> = group
+                .members()
+                .into_iter()
+                .filter_map(|pid| Some((pid, child::stat(pid)?)))
+                .filter(|(_, stat)| !stat.is_zombie())
+                .collect();
+            // Opened before it is looked at again, so that it is the one that was found.
+            let main = main_of(&members).and_then(|pid| Some((pid, child::pidfd(pid)?)));
+            // Children that outlive a service must not be taken for it.
+            let is_it = |pid: u32| {
+                plan.stop.kill != KillScope::Main
+                    || program(plan).is_none_or(|program| child::first_word(pid) == program)
+            };
+            live.leftover = match main.filter(|(pid, _)| group.contains(*pid) && is_it(*pid)) {
+                Some((pid, pidfd)) => Leftover::Main(pid, pidfd),
+                // A service that keeps its children when it is stopped keeps them now.
+                None if plan.stop.kill == KillScope::Main || members.is_empty() => {
+                    Leftover::Nothing
+                }
+                None => Leftover::Others,
+            };
+            if let Leftover::Main(pid, _) = live.leftover {
+                log::info!("{}: still runs as pid {pid}: to be taken over", plan.spec.name);
+            }
+        }
+    }
+
+    /// Wants those that run: whoever was started by name before is not enabled, perhaps.
+    pub(super) fn want_leftovers(&mut self) {
+        for (index, live) in (0_u16..).zip(&self.lives) {
+            if matches!(live.leftover, Leftover::Main(..)) {
+                self.inbox.push_back(Event::Start(UnitId(index)));
+            }
+        }
+    }
+
+    /// Whether a unit's process is there already.
+    pub(super) fn is_left_over(&self, unit: UnitId) -> bool {
+        let live = self.lives.get(unit.index());
+        live.is_some_and(|live| matches!(live.leftover, Leftover::Main(..)))
+    }
+
+    /// Kills what cannot be taken over.
+    ///
+    /// # Errors
+    ///
+    /// A sentence, while it is not gone: the unit tries again later, as after any failure.
+    pub(super) fn clear_the_way(&mut self, unit: UnitId) -> Result<(), String> {
+        let Some(live) = self.lives.get_mut(unit.index()) else {
+            return Ok(());
+        };
+        let Some(group) = live.group.as_ref().filter(|_| matches!(live.leftover, Leftover::Others))
+        else {
+            return Ok(());
+        };
+        if group.is_empty() {
+            live.leftover = Leftover::Nothing;
+            return Ok(());
+        }
+        group.kill()?;
+        Err("processes of an earlier run were there without their main one: killed".to_owned())
+    }
+
+    /// Takes over the process that runs; `false` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// A sentence that says what could not be done.
+    pub(super) fn take_over_main(&mut self, unit: UnitId, run: Run) -> Result<bool, String> {
+        let Some(live) = self.lives.get_mut(unit.index()) else {
+            return Ok(false);
+        };
+        let (pid, pidfd) = match std::mem::take(&mut live.leftover) {
+            Leftover::Main(pid, pidfd) => (pid, pidfd),
+            other => {
+                live.leftover = other;
+                return Ok(false);
+            }
+        };
+        if child::stat(pid).is_none_or(|stat| stat.is_zombie()) {
+            return Ok(false);
+        }
+        self.embody(unit, run)?;
+        self.open_sockets(unit)?;
+        self.open_notify(unit, run)?;
+        let token = Token::MainPid(unit).to_number();
+        self.poll.add(pidfd.as_fd(), token, Interest::Read).map_err(|fault| fault.to_string())?;
+        if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
+            body.named = Some((pid, pidfd));
+            body.main = Some(pid);
+            body.is_adopted = true;
+        }
+        self.note(unit, format!("taken over from an earlier supervisor as pid {pid}"));
+        self.push(Event::Spawned(unit, run));
+        let gates = self.plan.units.get(unit.index()).map(|plan| plan.spec.readiness.gates);
+        for gate in PAST.into_iter().filter(|gate| gates.is_some_and(|all| all.has(*gate))) {
+            self.push(Event::Held(unit, run, gate));
+        }
+        Ok(true)
+    }
+}
+
+/// What a unit's main process is called by its command line; a container's owner has no children.
+fn program(plan: &Unit) -> Option<Vec<u8>> {
+    let Job::Command(command) = &plan.job else {
+        return None;
+    };
+    let first = command.exec.first().and_then(|text| text.render(|_, _| None).ok());
+    Some(first.unwrap_or_default().into_bytes())
+}
+
+/// The oldest session leader whose parent is not among them.
+fn main_of(members: &[(u32, Stat)]) -> Option<u32> {
+    let is_member = |pid: u32| members.iter().any(|(other, _)| *other == pid);
+    let leaders = members.iter().filter(|(pid, stat)| stat.session == *pid);
+    let own = leaders.filter(|(_, stat)| !is_member(stat.parent));
+    own.min_by_key(|(_, stat)| stat.start_time).map(|(pid, _)| *pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stat(parent: u32, session: u32, start_time: u64) -> Stat {
+        Stat { state: 'S', parent, group: session, session, start_time }
+    }
+
+    #[test]
+    fn the_main_process_leads_a_session_and_is_the_oldest() {
+        let service = (10, stat(1, 10, 5));
+        let worker = (11, stat(10, 10, 6));
+        // A shell that the service gave a session of its own.
+        let shell = (12, stat(10, 12, 7));
+        let probe = (13, stat(1, 13, 9));
+        assert_eq!(main_of(&[probe, shell, worker, service]), Some(10));
+        assert_eq!(main_of(&[worker]), None);
+        assert_eq!(main_of(&[]), None);
+    }
+}
