@@ -75,7 +75,8 @@ fn folder() -> PathBuf {
 /// Every profile there is.
 pub fn profiles() -> BTreeSet<String> {
     let entries = fs::read_dir(folder()).expect("units").map(|entry| entry.unwrap());
-    let folders = entries.filter(|entry| entry.path().is_dir());
+    // What other inits need is no profile.
+    let folders = entries.filter(|entry| entry.path().is_dir() && entry.file_name() != *"init");
     folders.map(|entry| entry.file_name().into_string().unwrap()).collect()
 }
 
