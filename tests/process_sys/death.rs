@@ -23,7 +23,10 @@ fn a_thousand_quick_children_are_all_reaped_with_their_codes() {
             assert!(reaped.dead.len() <= 64);
             assert_eq!(reaped.has_more, reaped.dead.len() == 64);
             for (pid, exit) in reaped.dead {
-                assert_eq!(expected.remove(&pid), Some(exit));
+                // Orphans that another test has killed may still come to us, the subreaper.
+                if let Some(code) = expected.remove(&pid) {
+                    assert_eq!(exit, code);
+                }
             }
             if !reaped.has_more {
                 break;
@@ -31,7 +34,6 @@ fn a_thousand_quick_children_are_all_reaped_with_their_codes() {
         }
     }
     assert!(batches > 15, "{batches} batches");
-    assert_eq!(child::reap(64), child::Reaped::default());
 }
 
 #[test]
