@@ -134,7 +134,10 @@ impl Shell {
         let mut told: Vec<(UnitId, String)> = Vec::new();
         for unit in scope {
             if !told.iter().any(|(other, _)| *other == unit) {
-                told.push((unit, String::new()));
+                // What is up already and stays so is no news.
+                let is_up = self.machine.unit(unit).is_some_and(|state| state.is_up());
+                let line = if is_up { line_of(&self.progress(unit)) } else { String::new() };
+                told.push((unit, line));
             }
         }
         let job = Job { goals, ended: Vec::new(), has_failed: false, scope: told };
@@ -148,7 +151,7 @@ impl Shell {
                 continue;
             };
             let progress = self.progress(*unit);
-            let line = format!("{} {}", progress.state, progress.sentence);
+            let line = line_of(&progress);
             if *told != line {
                 *told = line;
                 self.reply(id, &Reply::Progress(progress));
@@ -301,4 +304,9 @@ pub(super) fn plan_doc(plan: &[Planned], machine: &Machine) -> PlanDoc {
         condition: step.condition_text(),
     };
     PlanDoc { plan: plan.iter().map(step).collect(), changes: vec![] }
+}
+
+/// What a client is told of a unit, as far as it can be news.
+fn line_of(progress: &Progress) -> String {
+    format!("{} {}", progress.state, progress.sentence)
 }

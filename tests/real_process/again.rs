@@ -1,5 +1,6 @@
 //! Restarts: by policy, after how long, and what beats what.
 
+use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
 use crate::harness::*;
@@ -241,7 +242,10 @@ pub fn restart_of_a_waiting_unit_makes_no_second_instance() {
         ("behind", &unit),
     ]);
     node.until_state("behind", "waiting");
-    let restart = node.ctl_waiting(&["restart", "behind"]);
+    let mut restart = node.ctl_waiting(&["restart", "behind"]);
+    // The plan comes first: now it is asked for.
+    let mut plan = String::new();
+    BufReader::new(restart.stdout.as_mut().unwrap()).read_line(&mut plan).unwrap();
     node.ctl(&["restart", "behind", "--no-wait"]).expect_code(0);
     write("go", "");
     assert!(restart.wait_with_output().unwrap().status.success());
