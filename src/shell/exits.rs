@@ -58,13 +58,12 @@ impl Shell {
                 let result = self.verdict(unit, exit);
                 self.reload_ended(unit, result);
             }
-            Part::Keep => {
-                if let Err(why) = self.verdict(unit, exit) {
-                    self.note(unit, format!("its values are not kept: {why}"));
-                }
+            Part::Keep => match self.verdict(unit, exit) {
                 // They may have changed meanwhile.
-                self.read_exports(unit);
-            }
+                Ok(()) => self.read_exports(unit),
+                // The next change is the next try: a full disk would fail the next copy, too.
+                Err(why) => self.note(unit, format!("its values are not kept: {why}")),
+            },
         }
     }
 

@@ -1,0 +1,150 @@
+//! A whole supervisor under faults: full disks, services that will not die, signals that come too
+//! early. Each test runs `pisup supervise` in a directory of its own, without root where it can.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::io::{Write, stderr};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use pisup::sys::child::{self, KILL};
+
+const PISUP: &str = env!("CARGO_BIN_EXE_pisup");
+
+const NODE: &str = r#"
+role = "master"
+name = "test"
+interface = "lo"
+address = "10.0.0.7"
+"#;
+
+/// Hides the groups of a machine from a supervisor, which then has to do without.
+const UNTRACKED: &str = "mount -t tmpfs none /sys/fs/cgroup && exec \"$0\" \"$@\"";
+
+/// A supervisor with its directories; all of it ends with the test.
+struct Node {
+    dir: PathBuf,
+    supervisor: Child,
+}
+
+impl Node {
+    /// A supervisor of these units, by name; `@` in their text is the test's own directory.
+    fn start(test: &str, units: &[(&str, &str)]) -> Self {
+        Self::start_by(&[PISUP], test, units)
+    }
+
+    /// The same on a machine without cgroups; `None`, and said so, where one cannot be made.
+    fn start_untracked(test: &str, units: &[(&str, &str)]) -> Option<Self> {
+        let is_root =
+            Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+        if !is_root.is_ok_and(|status| status.success()) {
+            skipped(test, "needs root, for a mount namespace");
+            return None;
+        }
+        let by = ["unshare", "--mount", "sh", "-c", UNTRACKED, PISUP];
+        Some(Self::start_by(&by, test, units))
+    }
+
+    fn start_by(by: &[&str], test: &str, units: &[(&str, &str)]) -> Self {
+        let dir = std::env::temp_dir().join(format!("pisup-{test}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(dir.join("config/units")).unwrap();
+        fs::write(dir.join("config/node.toml"), NODE).unwrap();
+        for (name, text) in units {
+            let text = text.replace('@', dir.to_str().unwrap());
+            fs::write(dir.join(format!("config/units/{name}.toml")), text).unwrap();
+        }
+        let [program, arguments @ ..] = by else { unreachable!() };
+        let mut command = Command::new(program);
+        command.args(arguments).arg("supervise").stdin(Stdio::null());
+        for (option, name) in [("--config", "config"), ("--run", "run"), ("--state", "state")] {
+            command.arg(option).arg(dir.join(name));
+        }
+        let log = fs::File::create(dir.join("log")).unwrap();
+        Self { supervisor: command.stderr(log).spawn().unwrap(), dir }
+    }
+
+    /// What the supervisor has said so far.
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("log")).unwrap()
+    }
+
+    /// Exit code and both outputs of a command to the supervisor.
+    fn ctl(&self, arguments: &[&str]) -> (i32, String) {
+        let run = self.dir.join("run");
+        let mut command = Command::new(PISUP);
+        let done = command.arg("--run").arg(run).arg("ctl").args(arguments).output().unwrap();
+        let text = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+        (done.status.code().unwrap(), text)
+    }
+
+    /// A file of the test's own directory; empty while it is not there.
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.dir.join(name)).unwrap_or_default()
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let start = Instant::now();
+        while !holds(self) {
+            assert!(start.elapsed() < Duration::from_secs(60), "{what}: never;\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until the supervisor's log says so.
+    fn until_said(&self, text: &str) {
+        self.until(text, |node| node.log().contains(text));
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Frozen it starts nobody anew, and whom it has lost are still its children.
+        let supervisor = self.supervisor.id();
+        let _ = child::signal(None, supervisor, 19);
+        let is_dead = |pid: &u32| child::stat(*pid).is_none_or(|stat| stat.is_zombie());
+        for _ in 0..1000 {
+            let living = child::descendants(supervisor).into_iter().filter(|pid| !is_dead(pid));
+            let living: Vec<u32> = living.collect();
+            if living.is_empty() {
+                break;
+            }
+            for pid in living {
+                let _ = child::signal(None, pid, KILL);
+            }
+        }
+        let _ = self.supervisor.kill();
+        let _ = self.supervisor.wait();
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn skipped(test: &str, why: &str) {
+    writeln!(stderr(), "skipped: {test}: {why}").unwrap();
+}
+
+#[test]
+fn values_that_cannot_be_kept_are_told_once_a_change() {
+    let unit = r#"
+        [command]
+        exec = ["sh", "-c", "echo A=1 > @/values; exec sleep 1000"]
+        [ready]
+        file = "@/values"
+        [exports]
+        file = "@/values"
+        keep = true
+    "#;
+    let node = Node::start("keep", &[("a", unit)]);
+    fs::create_dir_all(node.dir.join("state")).unwrap();
+    fs::write(node.dir.join("state/exports"), "in the way").unwrap();
+    node.until_said("its values are not kept");
+    assert_eq!(node.ctl(&["start", "a"]).0, 0);
+    let failures = || node.log().matches("its values are not kept").count();
+    let before = failures();
+    for _ in 0..20 {
+        assert_eq!(node.ctl(&["status", "a"]).0, 0);
+    }
+    assert!(failures() <= before + 2, "{}", node.log());
+}
