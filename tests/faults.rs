@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{Write, stderr};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -88,6 +89,8 @@ impl Node {
     fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let start = Instant::now();
         while !holds(self) {
+            let is_running = child::stat(self.supervisor.id()).is_some_and(|s| !s.is_zombie());
+            assert!(is_running, "{what}: it has ended;\n{}", self.log());
             assert!(start.elapsed() < Duration::from_secs(60), "{what}: never;\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -121,6 +124,28 @@ impl Drop for Node {
     }
 }
 
+/// Whether the process whose number a file of the test holds is alive.
+fn is_alive(pid: &str) -> bool {
+    let pid = pid.trim().parse().unwrap();
+    child::stat(pid).is_some_and(|stat| !stat.is_zombie())
+}
+
+/// The command line of a service that is this program: the test of that name in it.
+fn inner(test: &str) -> String {
+    let program = std::env::current_exe().unwrap();
+    format!("exec = [{program:?}, \"--exact\", \"{test}\"]\nenv = {{ PISUP_TEST_DIR = \"@\" }}\n")
+}
+
+/// Where an inner test finds its files; `None` in the outer run.
+fn inner_dir() -> Option<PathBuf> {
+    std::env::var_os("PISUP_TEST_DIR").map(PathBuf::from)
+}
+
+fn notify(text: &str) {
+    let socket = UnixDatagram::unbound().unwrap();
+    socket.send_to(text.as_bytes(), std::env::var_os("NOTIFY_SOCKET").unwrap()).unwrap();
+}
+
 fn skipped(test: &str, why: &str) {
     writeln!(stderr(), "skipped: {test}: {why}").unwrap();
 }
@@ -147,4 +172,63 @@ fn values_that_cannot_be_kept_are_told_once_a_change() {
         assert_eq!(node.ctl(&["status", "a"]).0, 0);
     }
     assert!(failures() <= before + 2, "{}", node.log());
+}
+
+/// Leaves a process behind that does not heed TERM.
+const LEAVES_ONE: &str = r#"
+    [command]
+    exec = ["sh", "-c", """
+        (trap '' TERM; echo > @/up; exec sleep 1000) & echo $$! > @/left; exec sleep 1000"""]
+    [ready]
+    file = "@/up"
+"#;
+
+fn leaves_nothing_behind(node: &Node) {
+    node.until("the start", |node| node.ctl(&["start", "a"]).0 == 0);
+    let left = node.read("left");
+    assert!(is_alive(&left));
+    assert_eq!(node.ctl(&["--timeout", "4s", "stop", "a"]).0, 0, "{}", node.log());
+    assert!(!is_alive(&left), "{}", node.log());
+}
+
+#[test]
+fn a_group_is_swept_after_its_leader_is_gone() {
+    let unit = format!("{LEAVES_ONE}\n[stop]\nkill = \"group\"\n");
+    leaves_nothing_behind(&Node::start("group", &[("a", &unit)]));
+}
+
+#[test]
+fn without_cgroups_a_session_is_swept_after_its_leader_is_gone() {
+    if let Some(node) = Node::start_untracked("untracked", &[("a", LEAVES_ONE)]) {
+        leaves_nothing_behind(&node);
+    }
+}
+
+#[test]
+fn inner_hands_over_to_a_daemon() {
+    let Some(dir) = inner_dir() else { return };
+    let daemon = Command::new("sleep").arg("1000").spawn().unwrap().id();
+    fs::write(dir.join("daemon"), daemon.to_string()).unwrap();
+    notify(&format!("MAINPID={daemon}\nREADY=1"));
+}
+
+fn ends_what_it_was_handed(node: &Node) {
+    node.until("the start", |node| node.ctl(&["start", "a"]).0 == 0);
+    assert!(is_alive(&node.read("daemon")));
+    assert_eq!(node.ctl(&["--timeout", "8s", "stop", "a"]).0, 0, "{}", node.log());
+    assert!(!is_alive(&node.read("daemon")));
+}
+
+#[test]
+fn a_named_main_process_ends_with_its_unit() {
+    let command = inner("inner_hands_over_to_a_daemon");
+    let rest = "[ready]\nnotify = true\n[stop]\nkill = \"group\"\n";
+    ends_what_it_was_handed(&Node::start(
+        "named",
+        &[("a", &format!("[command]\n{command}{rest}"))],
+    ));
+    let unit = format!("[command]\n{command}[ready]\nnotify = true\n");
+    if let Some(node) = Node::start_untracked("named-untracked", &[("a", &unit)]) {
+        ends_what_it_was_handed(&node);
+    }
 }

@@ -9,6 +9,7 @@ use super::history::History;
 use super::probing::Probing;
 use crate::machine::{Exit, Run, Tick};
 use crate::sys::cgroup::Group;
+use crate::sys::child;
 use crate::sys::notify_socket::NotifySocket;
 
 /// Notes kept for `status`: enough for a prepare step each and a few warnings.
@@ -54,8 +55,8 @@ pub struct Body {
     pub run: Run,
     /// The process that was started.
     pub main: Option<u32>,
-    /// The group and session of that process, which may outlive it.
-    pub leader: Option<u32>,
+    /// The session of what was started last, and its first process group; outlives its leader.
+    pub session: Option<u32>,
     /// A prepare step that runs now.
     pub step: Option<u32>,
     /// The process that said MAINPID, or was said to be it, and a descriptor that tells its end.
@@ -118,6 +119,16 @@ impl Live {
         let body = self.body.as_ref()?;
         body.named.as_ref().map(|(pid, _)| *pid).or(body.main)
     }
+
+    /// The session of the run, as long as that number can mean no other.
+    #[must_use]
+    pub fn session(&self) -> Option<u32> {
+        let body = self.body.as_ref()?;
+        let session = body.session?;
+        let is_unreaped = [body.main, body.step].contains(&Some(session));
+        // The kernel gives the number to nobody while a member is left: who has it is a stranger.
+        (is_unreaped || child::stat(session).is_none()).then_some(session)
+    }
 }
 
 impl Body {
@@ -127,7 +138,7 @@ impl Body {
         Self {
             run,
             main: None,
-            leader: None,
+            session: None,
             step: None,
             named: None,
             container: None,

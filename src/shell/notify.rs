@@ -48,7 +48,7 @@ impl Shell {
         match &live.group {
             Some(group) if group.is_tracked() => group.contains(pid),
             // Its children are in its session, unless they left it.
-            _ => main.is_some() && child::stat(pid).map(|stat| stat.session) == main,
+            _ => child::stat(pid).is_some_and(|stat| Some(stat.session) == live.session()),
         }
     }
 

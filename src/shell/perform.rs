@@ -6,11 +6,10 @@ use super::Shell;
 use super::children::{Child, Part};
 use super::history::Entry;
 use super::launch::{Launch, Values, process_of};
-use super::live::Body;
+use super::live::{Body, Live};
 use super::token::Token;
 use crate::config::plan::{Job, KillScope, Unit};
 use crate::machine::{Action, Cause, Event, Run, State, UnitId};
-use crate::sys::cgroup::Group;
 use crate::sys::poll::Interest;
 use crate::sys::spawn::{self, Request};
 use crate::sys::{child, clock, user};
@@ -145,6 +144,7 @@ impl Shell {
         let pid = self.spawn(unit, run, part, request)?;
         if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
             body.step = Some(pid);
+            body.session = Some(pid);
         }
         Ok(())
     }
@@ -235,7 +235,11 @@ impl Shell {
         else {
             return;
         };
-        let leader = live.body.as_ref().and_then(|body| body.leader);
+        let session = live.session();
+        let is_apart = |pid| child::stat(pid).is_some_and(|stat| Some(stat.group) != session);
+        // A main process that has left the group is the unit's all the same.
+        let main = live.main();
+        let has_left = main.is_some_and(is_apart);
         match (plan.stop.kill, &live.group) {
             (KillScope::Tree, Some(group)) if group.is_tracked() => {
                 if number != child::KILL {
@@ -243,22 +247,21 @@ impl Shell {
                 } else if let Err(why) = group.kill() {
                     log::warn!("{}: {why}", plan.spec.name);
                 }
+                return;
             }
-            (KillScope::Main, _) => self.signal_main(unit, number),
+            (KillScope::Main, _) => return self.signal_main(unit, number),
             (KillScope::Tree, _) => {
-                for pid in leader.map(child::descendants).unwrap_or_default() {
+                let below = session.map(child::descendants).unwrap_or_default();
+                // Nobody is told twice: to many a service a second signal means haste.
+                for pid in below.into_iter().filter(|pid| Some(*pid) != main && is_apart(*pid)) {
                     let _ = child::signal(None, pid, number);
                 }
-                let _ = leader.map(|pid| child::signal_group(pid, number));
             }
-            (KillScope::Group, _) => {
-                // A service that has daemonised has named a process of another group.
-                let named = live.main().and_then(child::stat).map(|stat| stat.group);
-                let named = named.filter(|group| Some(*group) != leader);
-                for group in leader.into_iter().chain(named) {
-                    let _ = child::signal_group(group, number);
-                }
-            }
+            (KillScope::Group, _) => {}
+        }
+        let _ = session.map(|session| child::signal_group(session, number));
+        if has_left {
+            self.signal_main(unit, number);
         }
     }
 
@@ -285,13 +288,14 @@ impl Shell {
 
     /// Tells the machine when nothing is left of what is being swept.
     pub(super) fn look_behind(&mut self, unit: UnitId) {
-        let live = self.lives.get_mut(unit.index());
-        let Some((live, plan)) = live.zip(self.plan.units.get(unit.index())) else {
+        let Some((live, plan)) =
+            self.lives.get_mut(unit.index()).zip(self.plan.units.get(unit.index()))
+        else {
             return;
         };
-        if let Some(body) = &mut live.body
-            && body.is_sweeping
-            && is_swept(plan.stop.kill, live.group.as_ref(), body.leader)
+        if live.body.as_ref().is_some_and(|body| body.is_sweeping)
+            && is_swept(live, plan.stop.kill)
+            && let Some(body) = &mut live.body
         {
             body.is_sweeping = false;
             self.inbox.push_back(Event::Swept(unit, body.run));
@@ -332,22 +336,26 @@ impl Shell {
     }
 }
 
+/// Whether nobody is left of those whom a unit's `kill` names.
+fn is_swept(live: &Live, scope: KillScope) -> bool {
+    let is_alive = |pid: &u32| child::stat(*pid).is_some_and(|stat| !stat.is_zombie());
+    let session = live.session();
+    match (scope, &live.group) {
+        (KillScope::Main, _) => true,
+        (KillScope::Tree, Some(group)) if group.is_tracked() => group.is_empty(),
+        (KillScope::Tree, _) => {
+            session.is_none_or(|session| !child::descendants(session).iter().any(is_alive))
+        }
+        (KillScope::Group, _) => session.is_none_or(|session| !child::has_group(session)),
+    }
+}
+
 /// SIGTERM.
 const TERM: u8 = 15;
 /// SIGCONT.
 const CONT: u8 = 18;
 /// The last signal that has a name; those behind it belong to the C library.
 pub(super) const LAST_NAMED: i32 = 31;
-
-/// Whether nobody is left of those whom a unit's `kill` names.
-fn is_swept(kill: KillScope, group: Option<&Group>, leader: Option<u32>) -> bool {
-    match (kill, group) {
-        (KillScope::Tree, Some(group)) if group.is_tracked() => group.is_empty(),
-        (KillScope::Tree, _) => leader.is_none_or(|pid| child::descendants(pid).is_empty()),
-        (KillScope::Group, _) => leader.is_none_or(child::is_group_empty),
-        (KillScope::Main, _) => true,
-    }
-}
 
 fn limits_of(plan: &Unit) -> crate::sys::cgroup::Limits {
     let spec = &plan.cgroup;

@@ -45,7 +45,7 @@ impl Shell {
             live.starts += 1;
             if let Some(body) = live.body_of(run) {
                 body.main = Some(pid);
-                body.leader = Some(pid);
+                body.session = Some(pid);
                 body.step = None;
             }
         }
@@ -163,7 +163,7 @@ impl Shell {
         let why = error.to_string();
         if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
             match part {
-                Part::Main => (body.main, body.leader) = (None, None),
+                Part::Main => (body.main, body.session) = (None, None),
                 Part::Step(..) => body.step = None,
                 Part::Probe(_) | Part::Stop | Part::Reload | Part::Keep => {}
             }

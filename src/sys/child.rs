@@ -18,7 +18,7 @@ pub use crate::machine::Exit;
 pub const KILL: u8 = 9;
 const CONT: u8 = 18;
 
-/// Processes that [`descendants`] looks at, at most: more than a Pi can hold.
+/// Processes that are looked at, at most: more than a Pi can hold.
 const MAX_PROCESSES: usize = 32_768;
 
 /// The dead, and whether there may be more of them.
@@ -110,10 +110,14 @@ pub fn signal_group(group: u32, number: u8) -> Result<(), Errno> {
     send(number, |signal| kill_process_group(group, signal))
 }
 
-/// Whether anybody is left in a process group; the dead who are not reaped yet are.
+/// Whether anybody lives in a process group. The dead whom their parents leave there do not count.
 #[must_use]
-pub fn is_group_empty(group: u32) -> bool {
-    to_pid(group).is_none_or(|group| test_kill_process_group(group) == Err(Errno::SRCH))
+pub fn has_group(group: u32) -> bool {
+    let known = to_pid(group).filter(|group| !group.is_init());
+    if known.is_none_or(|group| test_kill_process_group(group) == Err(Errno::SRCH)) {
+        return false;
+    }
+    processes().iter().any(|(_, stat)| stat.group == group && !stat.is_zombie())
 }
 
 /// Makes orphans among the descendants children of this process.
@@ -168,12 +172,15 @@ pub fn first_word(pid: u32) -> Vec<u8> {
 /// has left the session cannot be told from others.
 #[must_use]
 pub fn descendants(pid: u32) -> Vec<u32> {
+    let all: Vec<(u32, u32, u32)> =
+        processes().iter().map(|(pid, stat)| (*pid, stat.parent, stat.session)).collect();
+    below(pid, &all)
+}
+
+fn processes() -> Vec<(u32, Stat)> {
     let names = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let all = pids.take(MAX_PROCESSES).filter_map(|pid| Some((pid, stat(pid)?)));
-    let all: Vec<(u32, u32, u32)> =
-        all.map(|(pid, stat)| (pid, stat.parent, stat.session)).collect();
-    below(pid, &all)
+    pids.take(MAX_PROCESSES).filter_map(|pid| Some((pid, stat(pid)?))).collect()
 }
 
 /// The same in a list of processes, their parents and their sessions.
