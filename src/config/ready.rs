@@ -30,8 +30,10 @@ pub(super) fn lower(
     scope: &Scope<'_>,
     host: &Host,
 ) -> Lowered {
+    // A container runs when its owner says so, which may have an image to fetch first.
+    let has_owner = host.is_container && host.kind == Kind::Service;
     let plan = Ready {
-        notify: ready.flag("notify"),
+        notify: has_owner || ready.flag("notify"),
         fd: ready.integer("fd", FDS),
         file: scope.path(ready, "file"),
         log: log_line(ready),
@@ -161,5 +163,36 @@ fn check_url(section: &Section<'_>, url: Option<&Text>) {
 fn check(section: &Section<'_>, key: &str, text: Option<&Text>, parse: fn(&str) -> Parsed<()>) {
     if let Some((word, text)) = section.word(key).zip(text.and_then(known)) {
         let _ = word.accept(&text, parse);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::plan::Plan;
+    use crate::config::{Defaults, Source, load};
+
+    fn plan(unit: &str) -> Plan {
+        let node = "role = \"master\"\nname = \"a\"\naddress = \"10.0.0.7\"".to_owned();
+        let node = Source { path: "node.toml".into(), text: node };
+        let unit = Source { path: "units/u.toml".into(), text: unit.to_owned() };
+        let defaults = Defaults {
+            hostname: "a".to_owned(),
+            interface: Some("eth0".to_owned()),
+            address: Some("10.0.0.7".to_owned()),
+        };
+        load(node, vec![unit], &defaults).unwrap()
+    }
+
+    #[test]
+    fn a_container_is_not_ready_before_it_runs() {
+        let container = "[container]\nengine = \"/run/e.sock\"\nimage = \"i\"\n";
+        let gates = |rest: &str| plan(&format!("{container}{rest}")).units[0].spec.readiness.gates;
+        assert_eq!(gates(""), Gates::NONE.with(Gate::Notify));
+        let asked = gates("[ready]\ntcp = \"127.0.0.1:80\"");
+        assert_eq!(asked, Gates::NONE.with(Gate::Notify).with(Gate::Tcp));
+        assert_eq!(gates("[unit]\nkind = \"oneshot\""), Gates::NONE, "its end is what counts");
+        let command = plan("[command]\nexec = [\"x\"]");
+        assert_eq!(command.units[0].spec.readiness.gates, Gates::NONE);
     }
 }
