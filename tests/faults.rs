@@ -147,7 +147,8 @@ fn notify(text: &str) {
 }
 
 fn skipped(test: &str, why: &str) {
-    writeln!(stderr(), "skipped: {test}: {why}").unwrap();
+    let line = format!("skipped: {test}: {why}\n");
+    stderr().write_all(line.as_bytes()).unwrap();
 }
 
 #[test]
@@ -231,4 +232,39 @@ fn a_named_main_process_ends_with_its_unit() {
     if let Some(node) = Node::start_untracked("named-untracked", &[("a", &unit)]) {
         ends_what_it_was_handed(&node);
     }
+}
+
+#[test]
+fn a_changed_limit_is_in_force_in_the_next_run() {
+    let unit = |bytes: u32| {
+        format!("[command]\nexec = [\"sleep\", \"1000\"]\n[cgroup]\nmemory-max = {bytes}\n")
+    };
+    let node = Node::start("limits", &[("a", &unit(64 << 20))]);
+    node.until("the start", |node| node.ctl(&["start", "a"]).0 == 0);
+    let Some(file) = memory_limit_of(&node) else {
+        return skipped("limits", "needs root and the memory controller");
+    };
+    assert_eq!(fs::read_to_string(&file).unwrap().trim(), (64 << 20).to_string());
+    fs::write(node.dir.join("config/units/a.toml"), unit(32 << 20)).unwrap();
+    assert_eq!(node.ctl(&["reload-config"]).0, 0, "{}", node.log());
+    assert_eq!(fs::read_to_string(&file).unwrap().trim(), (32 << 20).to_string());
+}
+
+/// Where the kernel keeps the memory limit of unit `a`.
+fn memory_limit_of(node: &Node) -> Option<PathBuf> {
+    let (_, status) = node.ctl(&["status", "a", "--json"]);
+    let pid = status.split_once("\"main_pid\":")?.1.split(',').next()?.trim();
+    let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = |line: &str| {
+        let (name, path) = line.split_once(':')?.1.split_once(':')?;
+        let (folder, file) = match name {
+            "memory" => ("memory", "memory.limit_in_bytes"),
+            "" => ("", "memory.max"),
+            _ => return None,
+        };
+        let root = PathBuf::from("/sys/fs/cgroup").join(folder);
+        let file = root.join(path.trim_start_matches('/')).join(file);
+        file.exists().then_some(file)
+    };
+    groups.lines().find_map(path)
 }

@@ -102,24 +102,23 @@ impl Shell {
 
     /// The body of a run, made when the run begins.
     pub(super) fn embody(&mut self, unit: UnitId, run: Run) -> Result<(), String> {
+        let live = self.lives.get_mut(unit.index()).ok_or("no such unit")?;
+        if live.body_of(run).is_some() {
+            return Ok(());
+        }
+        live.body = Some(Body::new(run));
         self.open_group(unit);
         self.open_capture(unit);
-        let live = self.lives.get_mut(unit.index()).ok_or("no such unit")?;
-        if live.body_of(run).is_none() {
-            live.body = Some(Body::new(run));
-        }
         Ok(())
     }
 
+    /// Made anew for every run: limits may be others now, and a delegate may have shut the door.
     fn open_group(&mut self, unit: UnitId) {
         let Some((live, plan)) =
             self.lives.get_mut(unit.index()).zip(self.plan.units.get(unit.index()))
         else {
             return;
         };
-        if live.group.is_some() {
-            return;
-        }
         let (group, warnings) = self.cgroups.make(&plan.spec.name, &limits_of(plan));
         live.group = Some(group);
         for warning in warnings {
@@ -162,15 +161,22 @@ impl Shell {
         request: Request<'_>,
     ) -> Result<u32, String> {
         let live = self.lives.get(unit.index()).ok_or("no such unit")?;
+        let plan = self.plan.units.get(unit.index()).ok_or("no such unit")?;
         let output = live.capture.as_ref().map(|capture| capture.write_end());
         // What is written for the next boot is not the unit's, and does not end with it.
         let cgroup = live.group.as_ref().filter(|_| part != Part::Keep);
-        let request = Request { stdout: output, stderr: output, cgroup, ..request };
+        // Who is outside would be neither stopped nor swept.
+        let is_tree = plan.stop.kill == KillScope::Tree;
+        let needs_cgroup = is_tree && matches!(part, Part::Main | Part::Step(..));
+        let request = Request { stdout: output, stderr: output, cgroup, needs_cgroup, ..request };
         let pending = spawn::begin(&request).map_err(|error| error.to_string())?;
         let pid = pending.pid();
-        self.poll
-            .add(pending.as_fd(), Token::Spawn(pid).to_number(), Interest::Read)
-            .map_err(|fault| fault.to_string())?;
+        let token = Token::Spawn(pid).to_number();
+        if let Err(fault) = self.poll.add(pending.as_fd(), token, Interest::Read) {
+            // It may run already, and nobody would know.
+            drop(pending.abandon(std::time::Duration::ZERO));
+            return Err(fault.to_string());
+        }
         let pending = Some(pending);
         let child = Child { unit, run, part, pending, pidfd: None, since: self.now };
         self.children.add(pid, child);

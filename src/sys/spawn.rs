@@ -131,6 +131,8 @@ pub struct Request<'a> {
     pub extra_fds: Vec<(BorrowedFd<'a>, i32)>,
     /// The group that the child enters before it executes anything.
     pub cgroup: Option<&'a Group>,
+    /// Better not started than outside of the part of that group which tells its members.
+    pub needs_cgroup: bool,
 }
 
 impl Request<'_> {
@@ -157,6 +159,7 @@ impl Request<'_> {
             sockets: Vec::new(),
             extra_fds: Vec::new(),
             cgroup: None,
+            needs_cgroup: false,
         }
     }
 }
@@ -230,7 +233,7 @@ impl AsFd for Pending {
 /// The request makes no sense, or the system is short of processes, memory or descriptors
 /// ([`SpawnError::is_transient`]).
 pub fn begin(request: &Request<'_>) -> Result<Pending, SpawnError> {
-    let (context, entrances) = Context::new(request);
+    let (context, entrances) = Context::new(request)?;
     let (report, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
         .map_err(|errno| SpawnError::system("making a pipe", errno))?;
     let mut image = Image::new(request, entrances, write)?;

@@ -233,10 +233,40 @@ fn a_group_that_vanished_is_a_warning() {
         assert_eq!(exit, Exit::Code(6));
         let path = group.path().unwrap().display().to_string();
         assert!(spawned.warnings[0].starts_with(&format!("cannot enter cgroup {path}: ")));
+        let mut request = shell("exit 6");
+        request.cgroup = Some(&group);
+        request.needs_cgroup = true;
+        let text = fails(&request).to_string();
+        assert!(text.starts_with(&format!("entering cgroup {path}: no such file")), "{text}");
         assert!(group.is_empty());
         group.remove().unwrap();
         group.kill().unwrap();
     }
+}
+
+#[test]
+fn a_door_that_is_shut_is_open_for_the_next_run() {
+    let _alone = alone();
+    let Some(mut here) = Here::new("shut", false) else { return };
+    let group = here.make("delegate");
+    let control = group.path().unwrap().join("cgroup.subtree_control");
+    // Any controller will do; version 2 then wants no process beside the groups below.
+    let offered = fs::read_to_string(group.path().unwrap().join("cgroup.controllers"));
+    let Some(name) = offered.unwrap_or_default().split_whitespace().next().map(str::to_owned)
+    else {
+        group.remove().unwrap();
+        return skipped("shut", "needs a controller of cgroup version 2");
+    };
+    fs::write(&control, format!("+{name}")).unwrap();
+    let mut request = shell("exit 6");
+    request.cgroup = Some(&group);
+    request.needs_cgroup = true;
+    let text = fails(&request).to_string();
+    assert!(text.ends_with("device or resource busy"), "{text}");
+    let group = here.make("delegate");
+    let request = Request { cgroup: Some(&group), needs_cgroup: true, ..shell("exit 6") };
+    assert_eq!(run(request).1, Exit::Code(6));
+    group.remove().unwrap();
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub(super) struct Image<'a> {
     /// Empty when it is not wanted.
     listen_pid: Vec<u8>,
     entrances: Vec<OwnedFd>,
+    /// Whether the first of them has to be passed.
+    needs_cgroup: bool,
     umask: Mode,
     null: OwnedFd,
     /// What goes where, by rising target; `None` is `/dev/null`.
@@ -85,6 +87,7 @@ impl<'a> Image<'a> {
             envp,
             listen_pid: vec![0; if request.sockets.is_empty() { 0 } else { LISTEN_PID_BYTES }],
             entrances,
+            needs_cgroup: request.needs_cgroup,
             umask: Mode::from_raw_mode(request.umask & 0o777),
             null,
             moved: Vec::with_capacity(fds.len()),
@@ -280,8 +283,12 @@ impl Newborn for Image<'_> {
     fn set_up(&mut self) -> Result<(), Failed> {
         self.check(Stage::Session, setsid())?;
         for (index, entrance) in self.entrances.iter().enumerate() {
-            if let Err(errno) = write(entrance, b"0") {
-                self.warn(Stage::Cgroup, index, errno);
+            match write(entrance, b"0") {
+                Ok(_) => {}
+                Err(errno) if index == 0 && self.needs_cgroup => {
+                    return Err(self.fail(Stage::Cgroup, index, errno));
+                }
+                Err(errno) => self.warn(Stage::Cgroup, index, errno),
             }
         }
         umask(self.umask);

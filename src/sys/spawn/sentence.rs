@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::report::{Inbox, Record, Stage};
 use super::{RESOURCES, Request};
 use crate::sys::cgroup::Group;
-use crate::sys::fault::reason;
+use crate::sys::fault::{errno, reason};
 
 /// Why a program could not be started: one sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,13 +65,18 @@ pub(super) struct Context {
 
 impl Context {
     /// The names in a request, and the open doors of its groups.
-    pub(super) fn new(request: &Request<'_>) -> (Self, Vec<OwnedFd>) {
+    pub(super) fn new(request: &Request<'_>) -> Result<(Self, Vec<OwnedFd>), SpawnError> {
         let (mut groups, mut early, mut entrances) = (Vec::new(), Vec::new(), Vec::new());
-        for (name, entrance) in request.cgroup.map(Group::entrances).unwrap_or_default() {
+        let all = request.cgroup.map(Group::entrances).unwrap_or_default();
+        for (index, (name, entrance)) in all.into_iter().enumerate() {
             match entrance {
                 Ok(entrance) => {
                     groups.push(name);
                     entrances.push(entrance);
+                }
+                Err(error) if index == 0 && request.needs_cgroup => {
+                    let doing = format!("entering cgroup {name}");
+                    return Err(SpawnError::system(&doing, errno(&error)));
                 }
                 Err(error) => early.push(format!("cannot enter cgroup {name}: {error}")),
             }
@@ -95,7 +100,7 @@ impl Context {
             groups,
             early,
         };
-        (context, entrances)
+        Ok((context, entrances))
     }
 
     pub(super) fn warnings(&self, inbox: &Inbox) -> Vec<String> {
