@@ -65,6 +65,8 @@ pub struct Follow {
     pub what: Followed,
     /// Whether it ends when there is no more.
     pub goes_on: bool,
+    /// It is given more as soon as it can take it.
+    pub has_more: bool,
 }
 
 /// What is followed.
@@ -228,8 +230,9 @@ impl Client {
     /// What epoll has to tell of it.
     #[must_use]
     pub fn interest(&self) -> Interest {
+        let has_more = matches!(&self.asking, Asking::Follow(follow) if follow.has_more);
         let hears = matches!(self.asking, Asking::Nothing) && !self.is_leaving;
-        match (hears, self.out.is_empty()) {
+        match (hears, self.out.is_empty() && !has_more) {
             (true, true) => Interest::Read,
             (true, false) => Interest::ReadWrite,
             (false, true) => Interest::Nothing,

@@ -131,6 +131,12 @@ impl Ring {
         batch
     }
 
+    /// The first line from number `cursor` on.
+    #[must_use]
+    pub fn get(&self, cursor: u64) -> Option<Line> {
+        self.line(usize::try_from(cursor.saturating_sub(self.first)).ok()?)
+    }
+
     fn line(&self, index: usize) -> Option<Line> {
         let entry = self.entries.get(index)?;
         let base = self.entries.front()?.start;
@@ -215,6 +221,8 @@ mod tests {
         assert_eq!(ring.dropped(), 2);
         let late = ring.since(0, usize::MAX);
         assert_eq!((late.lines.len(), late.next, late.missed), (2, 4, 2));
+        assert_eq!((ring.get(0).unwrap().seq, ring.get(3).unwrap().seq), (2, 3));
+        assert_eq!(ring.get(4), None);
         // A cursor from a life before this one starts at what is there.
         assert_eq!(ring.since(99, 10), Batch { lines: vec![], next: 4, missed: 0 });
     }

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 
 use super::Shell;
 use super::capture::Capture;
-use super::client::{Asking, Follow, Followed};
+use super::client::{Asking, Client, Follow, Followed};
 use super::ring::Ring;
 use crate::machine::UnitId;
 use crate::sys::clock::Wall;
 use crate::wire::ctl::{EventDoc, LogDoc, Reply, code};
 
-/// Lines told to one client in one turn.
+/// Lines of one batch, and batches told to one client in one turn: however fast it reads, others
+/// are heard.
 const LINES_MAX: usize = 256;
+const BATCHES_MAX: usize = 4;
 
 impl Shell {
     pub(super) fn answer_logs(&mut self, id: u32, names: &[String], n: Option<u32>, goes_on: bool) {
@@ -23,7 +25,8 @@ impl Shell {
             Err(message) => return self.refuse(id, code::NO_SUCH_UNIT, message),
         };
         let cursors = self.log_cursors(&units, n);
-        self.advance_follow(id, Follow { what: Followed::Logs(cursors), goes_on });
+        let what = Followed::Logs(cursors);
+        self.advance_follow(id, Follow { what, goes_on, has_more: true });
     }
 
     /// Where each unit's lines begin, if only the last `n` of all are to be told.
@@ -68,7 +71,8 @@ impl Shell {
             let skipped = numbers.len().saturating_sub(usize::try_from(n).unwrap_or(usize::MAX));
             numbers.get(skipped).map_or(self.changes, |first| first.saturating_sub(1))
         });
-        self.advance_follow(id, Follow { what: Followed::Events(after, units), goes_on });
+        let what = Followed::Events(after, units);
+        self.advance_follow(id, Follow { what, goes_on, has_more: true });
     }
 
     fn events_after<'a>(
@@ -88,7 +92,10 @@ impl Shell {
     /// Tells a client what is new, as long as it reads.
     pub(super) fn advance_follow(&mut self, id: u32, mut follow: Follow) {
         let mut has_more = true;
-        while has_more && self.clients.get(&id).is_some_and(|client| !client.is_crowded()) {
+        for _ in 0..BATCHES_MAX {
+            if !has_more || self.clients.get(&id).is_none_or(Client::is_crowded) {
+                break;
+            }
             let (replies, rest) = match &mut follow.what {
                 Followed::Logs(cursors) => self.next_lines(cursors),
                 Followed::Events(after, units) => self.next_events(after, units),
@@ -102,6 +109,7 @@ impl Shell {
         if !has_more && !follow.goes_on {
             return self.done(id, code::DONE, String::new());
         }
+        follow.has_more = has_more;
         if let Some(client) = self.clients.get_mut(&id) {
             client.asking = Asking::Follow(follow);
         }
@@ -114,8 +122,7 @@ impl Shell {
         while replies.len() < LINES_MAX {
             let lines = cursors.iter().enumerate().filter_map(|(index, (unit, cursor))| {
                 let capture = self.lives.get(unit.index())?.capture.as_ref()?;
-                let line = capture.ring().since(*cursor, 0).lines.into_iter().next()?;
-                Some((index, *unit, line))
+                Some((index, *unit, capture.ring().get(*cursor)?))
             });
             let Some((index, unit, line)) = lines.min_by_key(|(_, _, line)| line.at) else {
                 return (replies, false);
