@@ -97,7 +97,7 @@ impl Shell {
                         body.container = Some(container);
                     }
                 }
-                Message::TakenOver if is_main => self.take_over_file(unit, run),
+                Message::TakenOver if is_main => self.take_over_gates(unit, run),
                 Message::MainPid(_) | Message::ContainerPid(_) | Message::TakenOver => {
                     self.stranger(unit, Some(pid))
                 }
@@ -121,8 +121,10 @@ impl Shell {
         }
     }
 
-    /// The service is older than its run: the file that it wrote when it became ready counts.
-    fn take_over_file(&mut self, unit: UnitId, run: Run) {
+    /// The service is older than its run: what it wrote when it became ready counts, the file that
+    /// is there and the line that nobody kept.
+    fn take_over_gates(&mut self, unit: UnitId, run: Run) {
+        self.push(Event::Held(unit, run, Gate::Log));
         let plan = self.plan.units.get(unit.index());
         let Some(file) = plan.and_then(|plan| plan.ready.file.as_ref()) else {
             return;
