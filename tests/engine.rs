@@ -203,9 +203,14 @@ fn a_container_of_somebody_else_is_never_touched() {
             "Config":{"Image":"nginx","Labels":{}}}"#,
     );
     let other_unit = container(false, "y", &config());
-    for (answer, owner) in [(foreign, "which is not ours"), (other_unit, "belongs to unit y")] {
+    let own = container(false, "x", &config());
+    for (answer, run, owner) in [
+        (foreign, "", "which is not ours"),
+        (other_unit, "", "belongs to unit y"),
+        (own, "/run/another", "belongs to unit x of"),
+    ] {
         let double = Double::start(but("GET /v1.41/containers/pisup-x/json", answer));
-        let ran = double.run(&[]);
+        let ran = double.run(&["--run", run]);
         assert_eq!(ran.status.code(), Some(NO_CONTAINER));
         assert!(said(&ran).contains(owner), "{}", said(&ran));
         assert!(said(&ran).contains("the name pisup-x is taken by container"));
@@ -283,6 +288,23 @@ fn term_becomes_a_timed_stop() {
     assert_eq!((ran.status.code(), said(&ran).as_str()), (Some(0), ""));
     let stops = lines_asked(&double).iter().filter(|line| line.contains("/stop")).count();
     assert_eq!(stops, 1);
+}
+
+#[test]
+fn signals_are_passed_on_and_patience_can_be_without_end() {
+    let double = Double::start(waits_for_ever());
+    let child = double.spawn(&["--stop-timeout=never"]);
+    double.wait_for("/wait");
+    double.wait_for("GET /v1.41/containers/abc123/json");
+    for (signal, number) in [(Signal::HUP, 1), (Signal::USR1, 10), (Signal::USR2, 12)] {
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        double.wait_for(&format!("POST /v1.41/containers/abc123/kill?signal={number}"));
+    }
+    terminate(&child);
+    double.wait_for("POST /v1.41/containers/abc123/stop?t=-1");
+    double.go_on();
+    let ran = child.wait_with_output().unwrap();
+    assert_eq!((ran.status.code(), said(&ran).as_str()), (Some(0), ""));
 }
 
 #[test]

@@ -3,6 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "engine/double.rs"]
+#[allow(dead_code, reason = "the tests of container-run use the rest")]
+mod double;
+
 use std::fs;
 use std::io::{Write, stderr};
 use std::os::unix::net::UnixDatagram;
@@ -10,7 +14,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use double::{Answer, Double, Table, but, output, reply};
 use pisup::sys::child::{self, KILL};
+use pisup::wire::container::Spec;
+use pisup::wire::engine::fingerprint;
 
 const PISUP: &str = env!("CARGO_BIN_EXE_pisup");
 
@@ -267,4 +274,51 @@ fn memory_limit_of(node: &Node) -> Option<PathBuf> {
         file.exists().then_some(file)
     };
     groups.lines().find_map(path)
+}
+
+/// A unit that is the container of the double.
+fn contained(double: &Double, rest: &str) -> String {
+    let engine = double.socket();
+    format!("[container]\nengine = {engine:?}\nimage = \"etcd:2.1\"\nname = \"pisup-x\"\n{rest}")
+}
+
+/// An engine whose container is there, made by the supervisor of a test, and never ends.
+fn taken_over(test: &str) -> Table {
+    let run = std::env::temp_dir().join(format!("pisup-{test}-{}/run", std::process::id()));
+    let config = fingerprint(&Spec { image: "etcd:2.1".into(), ..Spec::default() });
+    let labels =
+        format!("{{\"pisup.unit\":\"x\",\"pisup.run\":{run:?},\"pisup.config\":\"{config}\"}}");
+    let inspection = format!(
+        "{{\"Id\":\"abc123\",\"State\":{{\"Running\":true,\"Pid\":4242}},\
+         \"Config\":{{\"Image\":\"etcd:2.1\",\"Labels\":{labels}}}}}"
+    );
+    let mut table = but("GET /v1.41/containers/pisup-x/json", reply(200, &inspection));
+    for (request, answer) in &mut table {
+        match *request {
+            "/attach?" => *answer = Answer::Hang(output(&[])),
+            "/wait" => *answer = Answer::Hang(Vec::new()),
+            _ => {}
+        }
+    }
+    table
+}
+
+#[test]
+fn a_container_that_is_taken_over_is_as_ready_as_it_was() {
+    let double = Double::start(taken_over("taken"));
+    let unit = contained(&double, "[ready]\nlog = \"it serves\"\n[reload]\nsignal = \"HUP\"\n");
+    let node = Node::start("taken", &[("x", &unit)]);
+    node.until("the start", |node| node.ctl(&["start", "x"]).0 == 0);
+    assert_eq!(node.ctl(&["reload", "x"]).0, 0);
+    double.wait_for("/kill?signal=1");
+    let (code, text) = node.ctl(&["kill", "KILL", "x"]);
+    assert!(code == 1 && text.contains("x is a container: its owner passes HUP"), "{text}");
+}
+
+#[test]
+fn blank_lines_by_the_thousand_are_told_at_once() {
+    let unit = "[command]\nexec = [\"sh\", \"-c\", \"yes '' | head -n 20000; exec sleep 1000\"]\n\
+                [log]\nring = \"4M\"\n";
+    let node = Node::start("blank", &[("a", unit)]);
+    node.until("the lines", |node| node.ctl(&["logs", "a"]).1.lines().count() == 20_000);
 }

@@ -73,7 +73,7 @@ impl fmt::Display for Error {
                 let id = seen.id.get(..12).unwrap_or(&seen.id);
                 write!(f, "the name {name} is taken by container {id} (image {}), ", seen.image)?;
                 match &seen.unit {
-                    Some(unit) => write!(f, "which belongs to unit {unit}")?,
+                    Some(unit) => write!(f, "which belongs to unit {unit} of {}", seen.run)?,
                     None => f.write_str("which is not ours")?,
                 }
                 f.write_str(": remove or rename it, or give this unit another container name")
@@ -130,7 +130,7 @@ pub(super) fn say(sentence: &str) {
 fn own(engine: &mut Engine, args: &ContainerArgs, notify: &Notifier) -> Result<u8, Error> {
     let spec = &args.spec;
     if let Some(seen) = engine.inspect(&spec.name)? {
-        if seen.unit.as_ref() != Some(&spec.unit) {
+        if seen.unit.as_ref() != Some(&spec.unit) || seen.run != spec.run {
             return Err(Error::Taken(spec.name.clone(), Box::new(seen)));
         }
         let is_same = seen.config.as_deref() == Some(fingerprint(spec).as_str());
@@ -272,6 +272,12 @@ impl<'a> Held<'a> {
                 }
                 Woken::Fd(_) => is_told = is_told && !is_refused(engine, &mut stop),
                 Woken::Asked => is_asked = true,
+                Woken::Signal(number) => {
+                    if let Err(error) = engine.kill(self.id, number) {
+                        say(&error.to_string());
+                    }
+                    is_asked = engine.waiter.is_asked();
+                }
                 Woken::Late => {}
             }
         }
@@ -426,6 +432,7 @@ mod tests {
             pid: 7,
             image: "x:1".into(),
             unit: None,
+            run: String::new(),
             config: None,
         };
         let error = Error::Taken("pisup-etcd".into(), Box::new(seen));

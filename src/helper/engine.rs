@@ -160,19 +160,24 @@ impl Engine {
     }
 
     /// Asks a container to end, kills it after so many milliseconds, and waits for that.
-    pub fn stop(&mut self, id: &str, timeout_ms: u64) -> Result<(), EngineError> {
+    pub fn stop(&mut self, id: &str, timeout_ms: Option<u64>) -> Result<(), EngineError> {
         let mut exchange = self.begin_stop(id, timeout_ms)?;
         let doing = "stopping the container";
-        let within = WITHIN.saturating_add(Duration::from_millis(timeout_ms));
-        let end = self.waiter.finish(&mut exchange, Some(within), |_| Ok(()));
+        let within = timeout_ms.map(|ms| WITHIN.saturating_add(Duration::from_millis(ms)));
+        let end = self.waiter.finish(&mut exchange, within, |_| Ok(()));
         end.map_err(|trouble| self.trouble(doing, trouble))?;
         Self::is_stopped(&exchange)
     }
 
     /// Asks a container to end; the reply comes when it has.
-    pub fn begin_stop(&mut self, id: &str, timeout_ms: u64) -> Result<Exchange, EngineError> {
-        // The engine counts in seconds, and 0 is to kill at once.
-        let path = format!("/containers/{id}/stop?t={}", (timeout_ms / 1000).max(1));
+    pub fn begin_stop(
+        &mut self,
+        id: &str,
+        timeout_ms: Option<u64>,
+    ) -> Result<Exchange, EngineError> {
+        // The engine counts in seconds, 0 is to kill at once, and -1 never to.
+        let seconds = timeout_ms.map(|ms| (ms / 1000).max(1).to_string());
+        let path = format!("/containers/{id}/stop?t={}", seconds.as_deref().unwrap_or("-1"));
         self.send("stopping the container", "POST", &path, None, MAX_DOCUMENT)
     }
 
@@ -183,6 +188,12 @@ impl Engine {
             200..=299 | 304 => Ok(()),
             status => Err(refused("stopping the container", status, exchange.reply().body())),
         }
+    }
+
+    /// Sends a signal to the container's first process.
+    pub fn kill(&mut self, id: &str, signal: u8) -> Result<(), EngineError> {
+        let path = format!("/containers/{id}/kill?signal={signal}");
+        self.order("passing a signal on", "POST", &path)
     }
 
     /// Removes a container, dead or alive, and the volumes that nobody can name.
@@ -202,6 +213,7 @@ impl Engine {
             let trouble = match woken.map_err(|trouble| nonsense(doing, trouble))? {
                 Woken::Fd(_) => exchange.pump().err(),
                 Woken::Asked => Some(Trouble::Asked),
+                Woken::Signal(_) => None,
                 Woken::Late => Some(Trouble::Late(WITHIN.as_secs())),
             };
             if let Some(trouble) = trouble {

@@ -23,6 +23,10 @@ const PIECE: usize = 8 * 1024;
 /// The number of the signals among the watched.
 const SIGNALS: u64 = u64::MAX;
 
+const HUP: u8 = 1;
+const USR1: u8 = 10;
+const USR2: u8 = 12;
+
 /// How long a TCP server may take to accept.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -121,6 +125,8 @@ pub struct Waiter {
     poll: Poll,
     ready: Vec<Ready>,
     signals: Signals,
+    /// Signals that were not told yet.
+    heard: Vec<u8>,
     is_asked: bool,
     is_deaf: bool,
 }
@@ -132,6 +138,8 @@ pub enum Woken {
     Fd(usize),
     /// TERM or INT has come; told once.
     Asked,
+    /// HUP, USR1 or USR2 has come, which is for whom this process stands in.
+    Signal(u8),
     /// The time is over.
     Late,
 }
@@ -143,7 +151,8 @@ impl Waiter {
         let signals = Signals::install().map_err(|error| Trouble::Broken(why(&error)))?;
         let fault = poll.add(signals.as_fd(), SIGNALS, Interest::Read);
         fault.map_err(|fault| Trouble::Broken(fault.to_string()))?;
-        Ok(Self { poll, ready: Vec::new(), signals, is_asked: false, is_deaf: false })
+        let (ready, heard) = (Vec::new(), Vec::new());
+        Ok(Self { poll, ready, signals, heard, is_asked: false, is_deaf: false })
     }
 
     /// Waits until one of the descriptors is readable, a signal comes, or `until`.
@@ -169,6 +178,9 @@ impl Waiter {
 
     fn next(&mut self, until: Option<Instant>) -> Result<Woken, Trouble> {
         loop {
+            if let Some(number) = self.heard.pop().filter(|_| !self.is_deaf) {
+                return Ok(Woken::Signal(number));
+            }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             // Rounded up, so that the last millisecond is not spent in a loop.
             let left_ms =
@@ -177,6 +189,8 @@ impl Waiter {
                 .wait(left_ms, &mut self.ready)
                 .map_err(|fault| Trouble::Broken(fault.to_string()))?;
             let arrived = self.signals.take();
+            let others = [(arrived.hup, HUP), (arrived.usr1, USR1), (arrived.usr2, USR2)];
+            self.heard.extend(others.into_iter().filter(|(came, _)| *came).map(|(_, n)| n));
             if arrived.term || arrived.int {
                 self.is_asked = true;
                 if !self.is_deaf {
@@ -213,6 +227,7 @@ impl Waiter {
                         return Ok(());
                     }
                 }
+                Woken::Signal(_) => {}
                 Woken::Asked => return Err(Trouble::Asked),
                 Woken::Late => return Err(Trouble::Late(within.unwrap_or_default().as_secs())),
             }

@@ -81,6 +81,7 @@ pub(super) fn ride_out(
         match engine.waiter.wait(&[Some(life.pidfd.as_fd())], Some(until)) {
             Ok(Woken::Fd(_)) => return Err(Error::EndedUnseen),
             Ok(Woken::Asked) => return stop(engine, args, life),
+            Ok(Woken::Signal(number)) => life.signal(number),
             Ok(Woken::Late) => {}
             Err(trouble) => return Err(engine.trouble("waiting for the engine", trouble).into()),
         }
@@ -118,10 +119,9 @@ fn stop(engine: &mut Engine, args: &ContainerArgs, life: &Life) -> Result<After,
     life.signal(signal.unwrap_or(TERM));
     engine.waiter.deafen();
     let broken = |engine: &Engine, trouble: Trouble| engine.trouble("stopping", trouble);
-    let until = Instant::now() + Duration::from_millis(args.stop_timeout_ms);
+    let until = args.stop_timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
     let ended = [Some(life.pidfd.as_fd())];
-    if engine.waiter.wait(&ended, Some(until)).map_err(|trouble| broken(engine, trouble))?
-        == Woken::Late
+    if engine.waiter.wait(&ended, until).map_err(|trouble| broken(engine, trouble))? == Woken::Late
     {
         life.signal(child::KILL);
         engine.waiter.wait(&ended, None).map_err(|trouble| broken(engine, trouble))?;

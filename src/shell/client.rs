@@ -261,8 +261,8 @@ mod tests {
     }
 
     fn follow(what: Followed) -> (Followed, bool) {
-        match renumbered(Asking::Follow(Follow { what, goes_on: true })) {
-            Asking::Follow(Follow { what, goes_on }) => (what, goes_on),
+        match renumbered(Asking::Follow(Follow { what, goes_on: true, has_more: false })) {
+            Asking::Follow(Follow { what, goes_on, .. }) => (what, goes_on),
             other => panic!("{other:?}"),
         }
     }

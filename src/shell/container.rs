@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::launch::Values;
 use crate::config::plan::{self, Container, Text, Unit};
-use crate::wire::container::{ContainerArgs, Pull, STOP_TIMEOUT_MS, Spec};
+use crate::wire::container::{ContainerArgs, Pull, Spec};
 
 /// SIGTERM, which every image knows; another one is passed on.
 const TERM: i32 = 15;
@@ -19,6 +19,7 @@ pub fn argv(
     container: &Container,
     values: Values<'_>,
     own_program: &Path,
+    run: &Path,
 ) -> Result<Vec<String>, String> {
     let fill = |text: &Option<Text>| text.as_ref().map(|text| values.fill(text)).transpose();
     let mut env = Vec::new();
@@ -31,6 +32,7 @@ pub fn argv(
             image: values.fill(&container.image)?,
             name: values.fill(&container.name)?,
             unit: unit.spec.name.clone(),
+            run: run.display().to_string(),
             network: fill(&container.network)?,
             is_privileged: container.privileged,
             pid: container.pid.clone(),
@@ -50,7 +52,7 @@ pub fn argv(
         },
         pull_timeout_ms: container.pull_timeout_ms,
         // The engine has to be done before this process is killed, or the container outlives it.
-        stop_timeout_ms: unit.spec.stop.timeout_ms.map_or(STOP_TIMEOUT_MS, |ms| ms / 5 * 4),
+        stop_timeout_ms: unit.spec.stop.timeout_ms.map(|ms| ms / 5 * 4),
         is_fresh: false,
     };
     let mut argv = vec![own_program.display().to_string()];

@@ -3,14 +3,18 @@
 use super::Shell;
 use super::children::Part;
 use super::client::{Asking, Goal, Job};
-use crate::config::plan::Reload;
+use crate::config::plan::{self, Reload};
 use crate::machine::graph::needed;
 use crate::machine::plan::{Do, Planned};
 use crate::machine::{Event, Machine, Phase, State, UnitId, Want};
 use crate::sys::init_link::Power;
+use crate::sys::reason;
 use crate::wire::ctl::{
     PlanDoc, PlanStep, Progress, Reply, Request, StepKind, code, signal_number,
 };
+
+/// HUP, INT, USR1, USR2, TERM: what `container-run` does something about.
+const OWNER_HEEDS: [u8; 5] = [1, 2, 10, 12, 15];
 
 impl Shell {
     /// Answers one request, or begins to.
@@ -266,7 +270,7 @@ impl Shell {
                 return Err(format!("{name} cannot be sent signal {number}"));
             }
             Reload::Signal(number) => {
-                self.signal_main(unit, u8::try_from(number).unwrap_or_default());
+                self.send(unit, u8::try_from(number).unwrap_or_default())?;
                 self.reload_ended(unit, Ok(()));
             }
             Reload::Exec(exec) => drop(self.run_beside(unit, run, Part::Reload, &exec)?),
@@ -286,8 +290,27 @@ impl Shell {
             let message = format!("{name} has no process to send a signal to");
             return self.refuse(id, code::FAILED, message);
         }
-        self.signal_main(unit, number);
-        self.done(id, code::DONE, format!("{name} was sent {signal}"));
+        match self.send(unit, number) {
+            Ok(()) => self.done(id, code::DONE, format!("{name} was sent {signal}")),
+            Err(message) => self.refuse(id, code::FAILED, message),
+        }
+    }
+
+    /// Sends a signal to the service itself, because somebody asked for it.
+    fn send(&self, unit: UnitId, number: u8) -> Result<(), String> {
+        let name = self.machine.name(unit);
+        let plan = self.plan.units.get(unit.index());
+        if plan.is_some_and(|plan| matches!(plan.job, plan::Job::Container(_)))
+            && !OWNER_HEEDS.contains(&number)
+        {
+            return Err(format!(
+                "{name} is a container: its owner passes HUP, USR1 and USR2 on and ends it on TERM \
+                 and INT; only the engine can send it another signal"
+            ));
+        }
+        let what = crate::machine::cause::signal(number);
+        self.signal_main(unit, number)
+            .map_err(|errno| format!("{name} was not sent {what}: {}", reason(errno)))
     }
 }
 

@@ -120,13 +120,18 @@ impl<'a> Launch<'a> {
     /// # Errors
     ///
     /// As for [`Launch::new`].
-    pub fn main(unit: &'a Unit, values: Values<'_>, own_program: &Path) -> Result<Self, String> {
+    pub fn main(
+        unit: &'a Unit,
+        values: Values<'_>,
+        own_program: &Path,
+        run: &Path,
+    ) -> Result<Self, String> {
         match &unit.job {
             Job::Command(Command { exec, process }) => {
                 Self::new(values.fill_all(exec)?, process, values)
             }
             Job::Container(container) => {
-                let argv = super::container::argv(unit, container, values, own_program)?;
+                let argv = super::container::argv(unit, container, values, own_program, run)?;
                 Self::new(argv, &container.process, values)
             }
         }

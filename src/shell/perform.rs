@@ -12,7 +12,7 @@ use crate::config::plan::{Job, KillScope, Unit};
 use crate::machine::{Action, Cause, Event, Run, State, UnitId};
 use crate::sys::poll::Interest;
 use crate::sys::spawn::{self, Request};
-use crate::sys::{child, clock, user};
+use crate::sys::{Errno, child, clock, user};
 
 impl Shell {
     /// Does one thing. What comes of it at once is in the inbox after that.
@@ -208,7 +208,7 @@ impl Shell {
         }
         if matches!(plan.job, Job::Container(_)) {
             // Its owner asks the engine to stop it, with the signal that the unit says.
-            self.signal_main(unit, TERM);
+            let _ = self.signal_main(unit, TERM);
             return;
         }
         let signal = plan.stop.signal;
@@ -255,7 +255,10 @@ impl Shell {
                 }
                 return;
             }
-            (KillScope::Main, _) => return self.signal_main(unit, number),
+            (KillScope::Main, _) => {
+                let _ = self.signal_main(unit, number);
+                return;
+            }
             (KillScope::Tree, _) => {
                 let below = session.map(child::descendants).unwrap_or_default();
                 // Nobody is told twice: to many a service a second signal means haste.
@@ -267,21 +270,24 @@ impl Shell {
         }
         let _ = session.map(|session| child::signal_group(session, number));
         if has_left {
-            self.signal_main(unit, number);
+            let _ = self.signal_main(unit, number);
         }
     }
 
     /// Sends a signal to the unit's own main process and to nobody else.
-    pub(super) fn signal_main(&mut self, unit: UnitId, number: u8) {
-        let Some(body) = self.lives.get(unit.index()).and_then(|live| live.body.as_ref()) else {
-            return;
-        };
+    ///
+    /// # Errors
+    ///
+    /// ESRCH when there is none, and what [`child::signal`] says.
+    pub(super) fn signal_main(&self, unit: UnitId, number: u8) -> Result<(), Errno> {
+        let body = self.lives.get(unit.index()).and_then(|live| live.body.as_ref());
+        let body = body.ok_or(Errno::SRCH)?;
         if let Some((pid, pidfd)) = &body.named {
-            let _ = child::signal(Some(pidfd), *pid, number);
-        } else if let Some(pid) = body.main {
-            let pidfd = self.children.get(pid).and_then(|child| child.pidfd.as_ref());
-            let _ = child::signal(pidfd, pid, number);
+            return child::signal(Some(pidfd), *pid, number);
         }
+        let pid = body.main.ok_or(Errno::SRCH)?;
+        let pidfd = self.children.get(pid).and_then(|child| child.pidfd.as_ref());
+        child::signal(pidfd, pid, number)
     }
 
     fn sweep(&mut self, unit: UnitId, run: Run) {

@@ -62,7 +62,7 @@ impl Shell {
     ) -> Result<u32, String> {
         let plan = self.plan.units.get(unit.index()).ok_or("no such unit")?;
         let values = Values::of(&self.machine, unit);
-        let mut launch = Launch::main(plan, values, &self.own_program)?;
+        let mut launch = Launch::main(plan, values, &self.own_program, &self.options.run)?;
         if let Some(path) = notify {
             launch.env.insert("NOTIFY_SOCKET".to_owned(), path);
         }

@@ -208,7 +208,8 @@ impl Shell {
         let Some(plan) = self.plan.units.get(unit.index()) else {
             return doc;
         };
-        match Launch::main(plan, Values::of(&self.machine, unit), &self.own_program) {
+        let (program, run) = (&self.own_program, &self.options.run);
+        match Launch::main(plan, Values::of(&self.machine, unit), program, run) {
             Ok(launch) => {
                 doc.exec = launch.argv;
                 doc.env = launch.env.into_iter().collect();

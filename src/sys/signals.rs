@@ -16,7 +16,7 @@ use signal_hook::{flag, low_level};
 
 /// Signals that would end the supervisor and mean nothing to it. (A log file at its size limit
 /// gives SIGXFSZ; the failed write says it as well.)
-const IGNORED: [i32; 4] = [SIGALRM, SIGUSR1, SIGUSR2, SIGXFSZ];
+const IGNORED: [i32; 2] = [SIGALRM, SIGXFSZ];
 
 /// What has come since the last look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,10 @@ pub struct Arrived {
     pub int: bool,
     /// SIGHUP.
     pub hup: bool,
+    /// SIGUSR1.
+    pub usr1: bool,
+    /// SIGUSR2.
+    pub usr2: bool,
     /// SIGCHLD: one or many children have died; reap until nobody is left.
     pub child: bool,
 }
@@ -35,20 +39,21 @@ pub struct Arrived {
 #[derive(Debug)]
 pub struct Signals {
     pipe: OwnedFd,
-    flags: [(i32, Arc<AtomicBool>); 4],
+    flags: [(i32, Arc<AtomicBool>); 6],
     registered: Vec<SigId>,
 }
 
 impl Signals {
-    /// Catches TERM, INT, HUP and CHLD; USR1, USR2, ALRM and XFSZ have no effect any more. (A
-    /// Rust program ignores SIGPIPE from its start.)
+    /// Catches TERM, INT, HUP, USR1, USR2 and CHLD; ALRM and XFSZ have no effect any more. (A Rust
+    /// program ignores SIGPIPE from its start.)
     ///
     /// # Errors
     ///
     /// No descriptors are left.
     pub fn install() -> io::Result<Self> {
         let (pipe, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let flags = [SIGTERM, SIGINT, SIGHUP, SIGCHLD].map(|signal| (signal, Arc::default()));
+        let flags = [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGCHLD];
+        let flags = flags.map(|signal| (signal, Arc::default()));
         let mut signals = Self { pipe, flags, registered: Vec::new() };
         for (signal, is_raised) in &signals.flags {
             // The flag first: who is woken by the byte is to find it raised.
@@ -74,6 +79,8 @@ impl Signals {
             term: taken(SIGTERM),
             int: taken(SIGINT),
             hup: taken(SIGHUP),
+            usr1: taken(SIGUSR1),
+            usr2: taken(SIGUSR2),
             child: taken(SIGCHLD),
         }
     }
@@ -107,7 +114,8 @@ mod tests {
         for signal in [SIGTERM, SIGHUP, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ, SIGALRM] {
             low_level::raise(signal).unwrap();
         }
-        assert_eq!(take(), Arrived { term: true, hup: true, ..Arrived::default() });
+        let (term, hup, usr1, usr2) = (true, true, true, true);
+        assert_eq!(take(), Arrived { term, hup, usr1, usr2, ..Arrived::default() });
         assert_eq!(take(), Arrived::default());
         // More than the pipe holds.
         for _ in 0..100_000 {

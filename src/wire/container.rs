@@ -14,6 +14,8 @@ pub struct Spec {
     pub name: String,
     /// The unit that owns it.
     pub unit: String,
+    /// The run directory of that unit's supervisor: two of them may share an engine.
+    pub run: String,
     /// `host`, `none`, `container:NAME`; `None` is the engine's default.
     pub network: Option<String>,
     /// All capabilities and devices.
@@ -68,7 +70,8 @@ pub struct ContainerArgs {
     pub pull_timeout_ms: Option<u64>,
     /// Milliseconds from the stop signal to KILL. The supervisor ends this process by force after
     /// the unit's own stop timeout, and the container would outlive it: give less than that.
-    pub stop_timeout_ms: u64,
+    /// `None` waits for ever.
+    pub stop_timeout_ms: Option<u64>,
     /// Never take over a container that runs; make a new one.
     pub is_fresh: bool,
 }
@@ -102,6 +105,9 @@ impl std::error::Error for BadArgs {}
 /// Milliseconds that a container has to end, unless told otherwise.
 pub const STOP_TIMEOUT_MS: u64 = 8_000;
 
+/// What stands for a time without an end.
+const NEVER: &str = "never";
+
 impl ContainerArgs {
     /// The command line, from the subcommand on.
     #[must_use]
@@ -113,6 +119,7 @@ impl ContainerArgs {
         give("image", &spec.image);
         give("name", &spec.name);
         give("unit", &spec.unit);
+        give("run", &spec.run);
         for (option, value) in [
             ("network", &spec.network),
             ("pid", &spec.pid),
@@ -140,7 +147,8 @@ impl ContainerArgs {
         if let Some(ms) = self.pull_timeout_ms {
             give("pull-timeout", &ms.to_string());
         }
-        give("stop-timeout", &self.stop_timeout_ms.to_string());
+        let patience = self.stop_timeout_ms.map(|ms| ms.to_string());
+        give("stop-timeout", patience.as_deref().unwrap_or(NEVER));
         for (option, is_given) in [("--privileged", spec.is_privileged), ("--fresh", self.is_fresh)]
         {
             if is_given {
@@ -161,7 +169,7 @@ impl ContainerArgs {
             spec: Spec::default(),
             pull: Pull::default(),
             pull_timeout_ms: None,
-            stop_timeout_ms: STOP_TIMEOUT_MS,
+            stop_timeout_ms: Some(STOP_TIMEOUT_MS),
             is_fresh: false,
         };
         while let Some(arg) = args.next() {
@@ -203,6 +211,7 @@ impl ContainerArgs {
             "--image" => spec.image = value,
             "--name" => spec.name = value,
             "--unit" => spec.unit = value,
+            "--run" => spec.run = value,
             "--network" => spec.network = Some(value),
             "--pid" => spec.pid = Some(value),
             "--user" => spec.user = Some(value),
@@ -220,7 +229,8 @@ impl ContainerArgs {
                 self.pull = known.ok_or_else(|| bad(&value))?.0;
             }
             "--pull-timeout" => self.pull_timeout_ms = Some(number(value)?),
-            "--stop-timeout" => self.stop_timeout_ms = number(value)?,
+            "--stop-timeout" if value == NEVER => self.stop_timeout_ms = None,
+            "--stop-timeout" => self.stop_timeout_ms = Some(number(value)?),
             _ => return Err(BadArgs::Unknown(option.to_owned())),
         }
         Ok(())
@@ -242,7 +252,7 @@ mod tests {
     fn the_least() {
         let args = parse(LEAST).unwrap();
         assert_eq!(args.engine, "/run/e.sock");
-        assert_eq!((args.pull, args.stop_timeout_ms), (Pull::Missing, STOP_TIMEOUT_MS));
+        assert_eq!((args.pull, args.stop_timeout_ms), (Pull::Missing, Some(STOP_TIMEOUT_MS)));
         assert!(args.spec.command.is_empty() && !args.is_fresh && !args.spec.is_privileged);
     }
 
@@ -281,7 +291,7 @@ mod tests {
 
     prop_compose! {
         fn spec()(
-            (image, name, unit) in (".{1,12}", ".{1,12}", ".{1,12}"),
+            (image, name, unit, run) in (".{1,12}", ".{1,12}", ".{1,12}", ".{0,12}"),
             (network, pid, user, workdir, stop_signal) in
                 (maybe(), maybe(), maybe(), maybe(), maybe()),
             (cap_add, volumes, devices, command) in (list(), list(), list(), list()),
@@ -289,7 +299,7 @@ mod tests {
             is_privileged in any::<bool>(),
         ) -> Spec {
             Spec {
-                image, name, unit, network, is_privileged, pid, cap_add, volumes, devices, env,
+                image, name, unit, run, network, is_privileged, pid, cap_add, volumes, devices, env,
                 user, workdir, stop_signal, command,
             }
         }
@@ -302,7 +312,7 @@ mod tests {
             spec in spec(),
             pull in prop::sample::select(vec![Pull::Missing, Pull::Never, Pull::Always]),
             pull_timeout_ms in any::<Option<u64>>(),
-            stop_timeout_ms in any::<u64>(),
+            stop_timeout_ms in any::<Option<u64>>(),
             is_fresh in any::<bool>(),
         ) {
             let args =

@@ -16,6 +16,8 @@ const NEWEST: (u32, u32) = (1, 44);
 
 /// Label with the name of the unit that owns a container.
 pub const LABEL_UNIT: &str = "pisup.unit";
+/// Carries the run directory of the supervisor that made it.
+pub const LABEL_RUN: &str = "pisup.run";
 /// Label with the [`fingerprint`] of what it was made from.
 pub const LABEL_CONFIG: &str = "pisup.config";
 
@@ -37,7 +39,9 @@ pub fn version(document: &[u8]) -> Result<String, Option<String>> {
 #[must_use]
 pub fn create(spec: &Spec) -> Vec<u8> {
     let mut document = essence(spec);
-    let labels = json!({ LABEL_UNIT: spec.unit, LABEL_CONFIG: fingerprint(spec) });
+    let labels = json!({
+        LABEL_UNIT: spec.unit, LABEL_RUN: spec.run, LABEL_CONFIG: fingerprint(spec)
+    });
     document.insert("Labels".to_owned(), labels);
     Value::Object(document).to_string().into_bytes()
 }
@@ -134,6 +138,8 @@ pub struct Seen {
     pub image: String,
     /// The unit that owns it.
     pub unit: Option<String>,
+    /// The run directory of that unit's supervisor; empty when nobody said.
+    pub run: String,
     /// Its [`fingerprint`].
     pub config: Option<String>,
 }
@@ -151,6 +157,7 @@ pub fn seen(document: &[u8]) -> Result<Seen, String> {
         pid: u32::try_from(pid).map_err(|_| "a pid that is none")?,
         image: config.get("Image").and_then(Value::as_str).unwrap_or("?").to_owned(),
         unit: label(LABEL_UNIT),
+        run: label(LABEL_RUN).unwrap_or_default(),
         config: label(LABEL_CONFIG),
     })
 }

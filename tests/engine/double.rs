@@ -67,6 +67,7 @@ pub fn good() -> Table {
         ("/start", Answer::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())),
         ("/wait", reply(200, r#"{"StatusCode":7}"#)),
         ("/stop?", Answer::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())),
+        ("/kill?", Answer::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())),
         ("DELETE ", Answer::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec())),
     ]
 }

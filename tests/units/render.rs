@@ -16,13 +16,15 @@ use pisup::wire::engine;
 
 /// What the supervisor calls itself in the command lines of its helpers.
 const OWN: &str = "/usr/bin/pisup";
+/// The run directory of the supervisor.
+const RUN: &str = "/run/pisup";
 
 /// Of every process; they follow from the user, who is another one on every machine.
 const ALWAYS: [&str; 3] = ["PATH", "HOME", "USER"];
 
 /// Program and arguments of the unit's main process.
 pub fn argv(machine: &Machine, id: UnitId, unit: &Unit) -> Vec<String> {
-    Launch::main(unit, Values::of(machine, id), Path::new(OWN)).unwrap().argv
+    Launch::main(unit, Values::of(machine, id), Path::new(OWN), Path::new(RUN)).unwrap().argv
 }
 
 /// What the unit asks of an engine, if it is a container.
@@ -130,7 +132,7 @@ impl Page<'_> {
 
     fn job(&mut self, unit: &Unit) {
         let values = Values::of(self.machine, self.id);
-        let launch = Launch::main(unit, values, Path::new(OWN)).unwrap();
+        let launch = Launch::main(unit, values, Path::new(OWN), Path::new(RUN)).unwrap();
         self.list("exec", &launch.argv);
         for (key, value) in &launch.env {
             if !ALWAYS.contains(&key.as_str()) {

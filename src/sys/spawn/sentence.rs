@@ -265,7 +265,7 @@ mod tests {
         request.path = "/no/where:/not/here/".to_owned();
         request.limits = vec![(rustix::process::Resource::Nofile, 7)];
         request.oom_score_adj = Some(-999);
-        Context::new(&request).0
+        Context::new(&request).unwrap().0
     }
 
     fn failure(stage: Stage, errno: Errno) -> Record {
