@@ -32,7 +32,11 @@ impl Shell {
             return;
         };
         let Child { unit, run, part, .. } = child;
-        self.end_output(unit);
+        match part {
+            Part::Main | Part::Step(..) => self.end_output(unit),
+            // The main process may be in the middle of a line.
+            Part::Probe(_) | Part::Stop | Part::Reload | Part::Keep => self.on_output(unit),
+        }
         match part {
             Part::Main => {
                 self.on_notify(unit);
