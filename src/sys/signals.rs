@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::signal::SigSet;
 use rustix::io::read;
 use rustix::pipe::{PipeFlags, pipe_with};
 use signal_hook::SigId;
@@ -60,6 +61,8 @@ impl Signals {
             signals.registered.push(flag::register(*signal, Arc::clone(is_raised))?);
             signals.registered.push(low_level::pipe::register(*signal, write.try_clone()?)?);
         }
+        // A parent that has blocked some would have us wait for them for ever.
+        SigSet::empty().thread_set_mask()?;
         for signal in IGNORED {
             signals.registered.push(flag::register(signal, Arc::default())?);
         }
@@ -108,6 +111,7 @@ mod tests {
     /// One test, for all tests of a program share its signals.
     #[test]
     fn signals_arrive_once_and_together_and_a_flood_does_not_block() {
+        SigSet::all().thread_block().unwrap();
         let signals = Signals::install().unwrap();
         let take = || Arrived { child: false, ..signals.take() };
         assert_eq!(take(), Arrived::default());
