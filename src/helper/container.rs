@@ -273,8 +273,9 @@ impl<'a> Held<'a> {
                 Woken::Fd(_) => is_told = is_told && !is_refused(engine, &mut stop),
                 Woken::Asked => is_asked = true,
                 Woken::Signal(number) => {
-                    if let Err(error) = engine.kill(self.id, number) {
-                        say(&error.to_string());
+                    match engine.kill(self.id, number) {
+                        Ok(()) | Err(EngineError::Asked) => {}
+                        Err(error) => say(&error.to_string()),
                     }
                     is_asked = engine.waiter.is_asked();
                 }

@@ -212,7 +212,21 @@ impl Waiter {
         &mut self,
         exchange: &mut Exchange,
         within: Option<Duration>,
+        take: impl FnMut(&mut Exchange) -> Result<(), Trouble>,
+    ) -> Result<(), Trouble> {
+        // What is to be passed on waits until there is somebody to pass it on.
+        let mut heard = Vec::new();
+        let finished = self.finish_hearing(exchange, within, take, &mut heard);
+        self.heard.append(&mut heard);
+        finished
+    }
+
+    fn finish_hearing(
+        &mut self,
+        exchange: &mut Exchange,
+        within: Option<Duration>,
         mut take: impl FnMut(&mut Exchange) -> Result<(), Trouble>,
+        heard: &mut Vec<u8>,
     ) -> Result<(), Trouble> {
         let until = within.map(|within| Instant::now() + within);
         if self.is_asked && !self.is_deaf {
@@ -227,7 +241,8 @@ impl Waiter {
                         return Ok(());
                     }
                 }
-                Woken::Signal(_) => {}
+                Woken::Signal(number) if heard.contains(&number) => {}
+                Woken::Signal(number) => heard.push(number),
                 Woken::Asked => return Err(Trouble::Asked),
                 Woken::Late => return Err(Trouble::Late(within.unwrap_or_default().as_secs())),
             }
