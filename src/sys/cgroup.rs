@@ -7,7 +7,7 @@
 //! sessions and parents ([`Group::is_tracked`]).
 //!
 //! This module waits for nothing: that a group has become empty is learnt from its events file
-//! (inotify, version 2) or, as subreaper, from the deaths that SIGCHLD brings (version 1): ask
+//! ([`Emptied`], version 2) or, as subreaper, from the deaths that SIGCHLD brings (version 1): ask
 //! [`Group::is_empty`] after each.
 //!
 //! A Pi with memory and pids on version 1 and an empty version 2 beside them, unit `etcd`:
@@ -30,7 +30,7 @@ use self::group::Place;
 use self::hierarchy::Hierarchy;
 use super::fault::{errno, reason};
 
-pub use self::group::Group;
+pub use self::group::{Emptied, Group};
 pub use self::limits::Limits;
 
 /// Longest readable part of an instance's name; a file name may have 255 bytes.
@@ -151,6 +151,7 @@ impl Cgroups {
     /// Removes what is empty of the supervisor's own folders; the last thing it does.
     pub fn remove(&self) {
         for hierarchy in &self.hierarchies {
+            hierarchy.step_back();
             let _ = fs::remove_dir(&hierarchy.dir);
         }
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use pisup::sys::cgroup::{Cgroups, Group, Limits};
+use pisup::sys::poll::{Interest, Poll};
 use pisup::sys::spawn::begin;
 use rustix::fs::inotify;
 
@@ -155,19 +156,23 @@ fn the_events_file_tells_of_emptiness() {
     let _alone = alone();
     let Some(mut here) = Here::new("events", false) else { return };
     let group = here.make("brief");
-    let Some(file) = group.events_file() else {
+    let Some(emptied) = group.emptied() else {
         group.remove().unwrap();
         return skipped("events", "needs cgroup version 2");
     };
-    let watch = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
-    inotify::add_watch(&watch, &file, inotify::WatchFlags::MODIFY).unwrap();
+    let (mut turns, mut told) = (Poll::new().unwrap(), Vec::new());
+    turns.add(emptied.as_fd(), 7, Interest::Nothing).unwrap();
     let mut request = shell("exit 5");
     request.cgroup = Some(&group);
     let pid = spawn(&request).unwrap().pid;
     while !group.is_empty() {
-        until_readable(&watch);
-        rustix::io::read(&watch, &mut [0_u8; 1024]).unwrap();
+        turns.wait(Some(60_000), &mut told).unwrap();
+        assert!(told.iter().any(|ready| ready.token == 7 && ready.hangup), "nothing came");
+        emptied.look();
     }
+    emptied.look();
+    turns.wait(Some(0), &mut told).unwrap();
+    assert_eq!(told, [], "told once");
     assert_eq!(wait_for(pid), Exit::Code(5));
     group.remove().unwrap();
 }

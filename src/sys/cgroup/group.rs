@@ -2,7 +2,8 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::hierarchy::parse_memberships;
@@ -31,6 +32,26 @@ pub(super) struct Place {
 pub struct Group {
     /// The first one tells who is a member.
     places: Vec<Place>,
+}
+
+/// In error for epoll ([`Interest::Nothing`] will do) when its group may have become empty, until
+/// somebody looks.
+///
+/// [`Interest::Nothing`]: crate::sys::poll::Interest::Nothing
+#[derive(Debug)]
+pub struct Emptied(fs::File);
+
+impl Emptied {
+    /// Takes note; the next change is told anew. Ask [`Group::is_empty`] after it.
+    pub fn look(&self) {
+        let _ = self.0.read_at(&mut [0; 256], 0);
+    }
+}
+
+impl AsFd for Emptied {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 impl Group {
@@ -63,12 +84,14 @@ impl Group {
         self.places.iter().map(open).collect()
     }
 
-    /// The file whose change says that the group may have become empty (inotify, MODIFY);
-    /// `None` in version 1, where only deaths say it.
+    /// Tells from now on that the group may have become empty; `None` in version 1, where only
+    /// deaths say it.
     #[must_use]
-    pub fn events_file(&self) -> Option<PathBuf> {
+    pub fn emptied(&self) -> Option<Emptied> {
         let place = self.places.first().filter(|place| place.is_v2)?;
-        Some(place.dir.join("cgroup.events"))
+        let emptied = Emptied(fs::File::open(place.dir.join("cgroup.events")).ok()?);
+        emptied.look();
+        Some(emptied)
     }
 
     /// Processes in the group and in those below it, by the numbers of this pid namespace.

@@ -102,6 +102,19 @@ impl Hierarchy {
         ))
     }
 
+    /// Goes back to where this process was before it stepped aside, with those it took along.
+    pub(super) fn step_back(&self) {
+        let leaf = self.dir.join(LEAF);
+        let Some(own) = self.dir.parent().filter(|_| leaf.is_dir()) else { return };
+        // None was handed down before.
+        disable(&self.dir);
+        disable(own);
+        for pid in words(&leaf.join("cgroup.procs")) {
+            let _ = fs::write(own.join("cgroup.procs"), pid);
+        }
+        let _ = fs::remove_dir(&leaf);
+    }
+
     /// Version 2 wants no process in a group that hands controllers down.
     fn step_aside(&self, companions: &[u32]) {
         let leaf = self.dir.join(LEAF);
@@ -113,6 +126,12 @@ impl Hierarchy {
         for pid in companions {
             let _ = fs::write(&entrance, pid.to_string());
         }
+    }
+}
+
+fn disable(dir: &Path) {
+    for controller in words(&dir.join("cgroup.subtree_control")) {
+        let _ = fs::write(dir.join("cgroup.subtree_control"), format!("-{controller}"));
     }
 }
 
@@ -225,6 +244,7 @@ fn place_in(mount: &Mount, path: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::files::tests::TempDir;
 
     const LINE: &str = "35 31 0:32 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid master:9 - cgroup \
                         cgroup rw,cpu,cpuacct";
@@ -269,6 +289,31 @@ mod tests {
         assert_eq!(dir("/docker/x", "/docker/xy"), None);
         assert_eq!(dir("/docker/x", "/elsewhere"), None);
         assert_eq!(dir("/", "/../outside"), None);
+    }
+
+    #[test]
+    fn who_stepped_aside_goes_back() {
+        let own = TempDir::new("aside");
+        let dir = own.path().join("pisup.x");
+        let leaf = dir.join(LEAF);
+        fs::create_dir_all(&leaf).unwrap();
+        for folder in [own.path(), &dir] {
+            fs::write(folder.join("cgroup.subtree_control"), "memory\n").unwrap();
+        }
+        fs::write(leaf.join("cgroup.procs"), "42\n").unwrap();
+        let hierarchy = Hierarchy {
+            is_v2: true,
+            label: String::new(),
+            path: String::new(),
+            dir: dir.clone(),
+            controllers: Vec::new(),
+        };
+        hierarchy.step_back();
+        for folder in [own.path(), &dir] {
+            let said = fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap();
+            assert_eq!(said, "-memory");
+        }
+        assert_eq!(fs::read_to_string(own.path().join("cgroup.procs")).unwrap(), "42");
     }
 
     #[test]
