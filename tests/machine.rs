@@ -319,6 +319,60 @@ fn shutdown_ends_all_in_reverse_and_halts_once() {
 }
 
 #[test]
+fn a_step_is_killed_even_where_a_stop_has_no_end() {
+    let stop = Stop { timeout_ms: None, sweeps: false };
+    let specs = vec![Spec { prepare_ms: vec![Some(30_000)], stop, ..spec("a") }];
+    let mut machine = Machine::new(specs, 1);
+    let (unit, now) = (UnitId(0), Tick(1_000));
+    let _ = machine.step(Event::Boot, now);
+    let asked = machine.step(Event::Stop(unit), now);
+    assert!(asked.iter().any(|action| matches!(action, Action::Terminate(..))), "{asked:?}");
+    let late = machine.next_deadline().unwrap();
+    let killed = machine.step(Event::Timer, late);
+    assert!(killed.iter().any(|action| matches!(action, Action::Kill(..))), "{killed:?}");
+}
+
+#[test]
+fn a_run_may_say_how_often_it_says_that_it_is_alive() {
+    let readiness = Readiness { gates: Gates::NONE, timeout_ms: None, watchdog_ms: Some(30_000) };
+    let mut world = World::new(vec![Spec { readiness, ..spec("a") }]);
+    world.feed(Event::Boot);
+    let (unit, now) = (UnitId(0), world.now);
+    assert_eq!(world.machine.next_deadline(), Some(now.after(30_000)));
+    world.feed(Event::AliveEvery(unit, world.run(unit), 5_000));
+    assert_eq!(world.machine.next_deadline(), Some(now.after(5_000)));
+    world.feed(Event::AliveEvery(unit, world.run(unit), 0));
+    assert_eq!(world.machine.next_deadline(), None);
+    world.feed(Event::Restart(unit));
+    assert_eq!(world.machine.next_deadline(), Some(world.now.after(30_000)), "a new run");
+}
+
+#[test]
+fn a_shortage_is_tried_again_whatever_the_policy() {
+    let restart = Restart { policy: Policy::Never, ..spec("a").restart };
+    let specs = vec![Spec { restart, prepare_ms: vec![Some(30_000)], ..spec("a") }];
+    let (unit, now) = (UnitId(0), Tick(1_000));
+    let mut machine = Machine::new(specs, 1);
+    let _ = machine.step(Event::Boot, now);
+    let run = |machine: &Machine| machine.unit(unit).unwrap().run().unwrap();
+    let short = Event::Short(unit, run(&machine), "no memory".to_owned());
+    let _ = machine.step(short, now);
+    assert_eq!(machine.unit(unit).unwrap().state(), State::Backoff, "for a step");
+    let late = machine.next_deadline().unwrap();
+    let _ = machine.step(Event::Timer, late);
+    let first = run(&machine);
+    let _ = machine.step(Event::Prepared(unit, first, 0, Ok(())), late);
+    let _ = machine.step(Event::Short(unit, first, "no memory".to_owned()), late);
+    assert_eq!(machine.unit(unit).unwrap().state(), State::Backoff, "for the process");
+    let late = machine.next_deadline().unwrap();
+    let _ = machine.step(Event::Timer, late);
+    let second = run(&machine);
+    let _ = machine.step(Event::Prepared(unit, second, 0, Ok(())), late);
+    let _ = machine.step(Event::SpawnFailed(unit, second, "no such file".to_owned()), late);
+    assert_eq!(machine.unit(unit).unwrap().state(), State::Failed);
+}
+
+#[test]
 fn stale_events_move_nothing() {
     let mut world = booted();
     let old = world.run(DOCKER);

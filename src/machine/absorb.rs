@@ -30,9 +30,16 @@ impl Machine {
             }
             Event::Spawned(unit, run) => self.spawned(unit, run, now),
             Event::SpawnFailed(unit, run, why) => self.spawn_failed(unit, run, why, now),
+            Event::Short(unit, run, why) => self.short(unit, run, why, now),
             Event::Held(unit, run, gate) => self.held(unit, run, gate, now),
             Event::Extend(unit, run, ms) => self.extend(unit, run, now.after(ms)),
             Event::Alive(unit, run) => self.alive(unit, run, now),
+            Event::AliveEvery(unit, run, ms) => {
+                if let Some(state) = self.unit_mut(unit).filter(|s| s.run() == Some(run)) {
+                    state.watchdog_ms = Some(ms);
+                }
+                self.alive(unit, run, now);
+            }
             Event::Unhealthy(unit, run, why) => {
                 if matches!(self.phase_of(unit, run), Some(Phase::Ready { .. })) {
                     self.give_up(unit, Cause::Unhealthy(why), now);
@@ -237,6 +244,25 @@ impl Machine {
         }
     }
 
+    fn short(&mut self, unit: UnitId, run: Run, why: String, now: Tick) {
+        let phase = self.phase_of(unit, run);
+        let is_step = matches!(phase, Some(Phase::Preparing { .. }));
+        if !is_step && !matches!(phase, Some(Phase::Starting { alive: false, .. })) {
+            return self.spawn_failed(unit, run, why, now);
+        }
+        let next = match self.fail(unit, None, now) {
+            Next::Failed => Next::Retry(self.next_try(unit, now)),
+            next => next,
+        };
+        let cause = Cause::SpawnFailed(why);
+        if is_step {
+            // The steps before it may have left something behind.
+            self.process_gone(unit, run, next, cause, now);
+        } else {
+            self.gone(unit, run, next, cause, now);
+        }
+    }
+
     fn held(&mut self, unit: UnitId, run: Run, gate: Gate, now: Tick) {
         if let Some(state) = self.unit_mut(unit)
             && let Phase::Starting { run: own, held, .. } = &mut state.phase
@@ -256,7 +282,7 @@ impl Machine {
             && spec.kind == Kind::Service
             && spec.readiness.gates.without(held).is_empty()
         {
-            let watchdog = spec.readiness.watchdog_ms.map(|ms| now.after(ms));
+            let watchdog = state.watchdog_ms(spec).map(|ms| now.after(ms));
             self.enter(unit, Phase::Ready { run, since: now, watchdog }, Cause::AllHeld);
         }
     }
@@ -282,11 +308,11 @@ impl Machine {
         let Some((spec, state)) = self.both(unit) else {
             return;
         };
-        if let (Phase::Ready { run: own, watchdog, .. }, Some(ms)) =
-            (&mut state.phase, spec.readiness.watchdog_ms)
+        let due = state.watchdog_ms(spec).map(|ms| now.after(ms));
+        if let Phase::Ready { run: own, watchdog, .. } = &mut state.phase
             && *own == run
         {
-            *watchdog = Some(now.after(ms));
+            *watchdog = due;
         }
     }
 

@@ -72,7 +72,7 @@ impl Machine {
                 self.give_up(unit, cause, now);
             }
             Phase::Ready { watchdog: Some(due), .. } if due <= now => {
-                let ms = spec.readiness.watchdog_ms.unwrap_or_default();
+                let ms = state.watchdog_ms(spec).unwrap_or_default();
                 self.give_up(unit, Cause::Watchdog(ms), now);
             }
             Phase::Ready { .. } => {

@@ -55,12 +55,17 @@ pub enum Event {
     Spawned(UnitId, Run),
     /// The process of a run could not be made; the sentence says why.
     SpawnFailed(UnitId, Run, String),
+    /// The system was short of something that the process of a run, or its step, needs to be made;
+    /// the sentence says of what. It is tried again whatever the unit's policy.
+    Short(UnitId, Run, String),
     /// One of a run's readiness gates holds.
     Held(UnitId, Run, Gate),
     /// A run asked for so many more milliseconds to start or to stop (EXTEND_TIMEOUT_USEC).
     Extend(UnitId, Run, u64),
     /// A run said that it is alive (WATCHDOG=1).
     Alive(UnitId, Run),
+    /// A run will say that it is alive every so many milliseconds (WATCHDOG_USEC); 0 is never.
+    AliveEvery(UnitId, Run, u64),
     /// A run is not well (health probe, WATCHDOG=trigger); the sentence says why.
     Unhealthy(UnitId, Run, String),
     /// A unit's exports are now these.

@@ -57,6 +57,14 @@ impl Machine {
         Next::Retry(now.after(delay))
     }
 
+    /// When the next try is due after the failures that were counted.
+    pub(super) fn next_try(&self, unit: UnitId, now: Tick) -> Tick {
+        let salt = self.seed ^ (u64::from(unit.0) << 32);
+        let known = self.spec(unit).zip(self.unit(unit));
+        let delay = known.map(|(spec, state)| spec.restart.delay_after(state.failures, salt));
+        now.after(delay.unwrap_or_default())
+    }
+
     /// What follows when the main process of a ready service ends without being asked.
     pub(super) fn after_exit(&mut self, unit: UnitId, exit: Exit, now: Tick) -> (Next, Cause) {
         let Some(spec) = self.spec(unit) else {

@@ -10,6 +10,9 @@ use super::ids::{Run, Tick, UnitId};
 use super::spec::Gates;
 use super::unit::{Next, Phase, Stage, Want};
 
+/// Milliseconds from TERM to KILL for a prepare step of a unit whose own stop has no end.
+const STEP_KILL_MS: u64 = 10_000;
+
 impl Machine {
     pub(super) fn settle(&mut self, now: Tick) {
         // Each round but the last moves a unit, and no unit can move more than a few times without
@@ -118,7 +121,10 @@ impl Machine {
             return false;
         };
         let run = *run;
-        *stage = Stage::Asked { kill_at: spec.stop.timeout_ms.map(|ms| now.after(ms)) };
+        // A service may be worth waiting for without end; a step that does not heed TERM is not.
+        let step_ms = state.is_in_step.then_some(STEP_KILL_MS);
+        let patience_ms = spec.stop.timeout_ms.or(step_ms);
+        *stage = Stage::Asked { kill_at: patience_ms.map(|ms| now.after(ms)) };
         self.tell(Action::Terminate(unit, run));
         true
     }
@@ -261,6 +267,7 @@ impl Machine {
             return;
         };
         let until = |ms: Option<u64>| ms.map(|ms| now.after(ms));
+        let is_in_step = usize::from(step) < spec.prepare_ms.len();
         if let Some(ms) = spec.prepare_ms.get(usize::from(step)) {
             self.enter(unit, Phase::Preparing { run, step, until: until(*ms) }, cause);
             self.tell(Action::Prepare(unit, run, step));
@@ -269,6 +276,9 @@ impl Machine {
             let phase = Phase::Starting { run, alive: false, held: Gates::NONE, until };
             self.enter(unit, phase, cause);
             self.tell(Action::Spawn(unit, run));
+        }
+        if let Some(state) = self.unit_mut(unit) {
+            state.is_in_step = is_in_step;
         }
     }
 
@@ -334,6 +344,7 @@ impl Machine {
         if let Some(state) = self.unit_mut(unit) {
             state.used = Vec::new();
             state.bounce = None;
+            state.watchdog_ms = None;
         }
     }
 

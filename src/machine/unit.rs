@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::cause::{Cause, Hold};
 use super::event::Values;
 use super::ids::{Run, Tick};
-use super::spec::{Conditions, Gates};
+use super::spec::{Conditions, Gates, Spec};
 use super::view::State;
 
 /// What is wanted of a unit.
@@ -143,6 +143,10 @@ pub struct UnitState {
     pub bounce: Option<Cause>,
     /// The conditions of the world that do not hold.
     pub unmet: Conditions,
+    /// The milliseconds between two signs of life that its run asked for itself.
+    pub watchdog_ms: Option<u64>,
+    /// What its run has for a process is a prepare step.
+    pub is_in_step: bool,
     /// A run that was killed and did not die.
     pub undead: Option<Run>,
     /// It is in the configuration no more, and is forgotten when it is down.
@@ -161,9 +165,17 @@ impl UnitState {
             used: Vec::new(),
             bounce: None,
             unmet: Conditions::NONE,
+            watchdog_ms: None,
+            is_in_step: false,
             undead: None,
             is_retired: false,
         }
+    }
+
+    /// The milliseconds between two signs of life; what the run said wins over its unit.
+    #[must_use]
+    pub fn watchdog_ms(&self, spec: &Spec) -> Option<u64> {
+        self.watchdog_ms.or(spec.readiness.watchdog_ms).filter(|ms| *ms > 0)
     }
 
     /// The run that has, or may have, a process.
