@@ -4,11 +4,17 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 #[path = "engine/double.rs"]
-#[allow(dead_code, reason = "the tests of container-run use the rest")]
+#[allow(
+    dead_code,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the tests of container-run use the rest, and fail by it"
+)]
 mod double;
 
 use std::fs;
 use std::io::{Write, stderr};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -321,4 +327,109 @@ fn blank_lines_by_the_thousand_are_told_at_once() {
                 [log]\nring = \"4M\"\n";
     let node = Node::start("blank", &[("a", unit)]);
     node.until("the lines", |node| node.ctl(&["logs", "a"]).1.lines().count() == 20_000);
+}
+
+#[test]
+fn a_socket_whose_file_was_removed_is_there_again_after_a_restart() {
+    let unit = "[command]\nexec = [\"sleep\", \"1000\"]\n[socket]\nlisten = [\"@/socket\"]\n";
+    let node = Node::start("socket", &[("a", unit)]);
+    node.until("the start", |node| node.ctl(&["start", "a"]).0 == 0);
+    fs::remove_file(node.dir.join("socket")).unwrap();
+    assert_eq!(node.ctl(&["restart", "a"]).0, 0);
+    assert!(node.dir.join("socket").exists());
+}
+
+#[test]
+fn a_probe_ends_no_line_of_its_service() {
+    let unit = r#"
+        [command]
+        exec = ["sh", "-c", """
+            printf half; while [ ! -e @/go ]; do sleep 0.02; done; echo ' line'; exec sleep 1000"""]
+        [health]
+        exec = ["sh", "-c", "echo >> @/asked"]
+        every = "100ms"
+    "#;
+    let node = Node::start("half", &[("a", unit)]);
+    node.until("two probes", |node| node.read("asked").lines().count() > 2);
+    fs::write(node.dir.join("go"), "").unwrap();
+    node.until("its line", |node| node.ctl(&["logs", "a"]).1.contains("line"));
+    assert!(node.ctl(&["logs", "a"]).1.contains("half line"));
+}
+
+#[test]
+fn a_probe_that_was_called_off_does_not_answer_for_the_next() {
+    let asks = |more: &str| {
+        format!("[command]\nexec = [\"sleep\", \"1000\"]\n[ready]\nevery = \"100ms\"\n{more}\n")
+    };
+    let slow = asks("exec = [\"sh\", \"-c\", \"echo >> @/asked; exec sleep 1000\"]");
+    let quick = asks("exec = [\"sh\", \"-c\", \"echo >> @/time; exit 1\"]");
+    let node = Node::start("off", &[("a", &slow), ("b", &quick)]);
+    let asked = |node: &Node| node.read("asked").lines().count();
+    node.until("the first", |node| asked(node) == 1);
+    let other = "[command]\nexec = [\"sleep\", \"1000\"]\n";
+    fs::write(node.dir.join("config/units/c.toml"), other).unwrap();
+    assert_eq!(node.ctl(&["reload-config", "--no-wait"]).0, 0);
+    node.until("the second", |node| asked(node) == 2);
+    // Long enough for one more, had the second been taken for answered.
+    let before = node.read("time").lines().count();
+    node.until("time", |node| node.read("time").lines().count() > before + 5);
+    assert_eq!(asked(&node), 2);
+}
+
+#[test]
+fn a_step_that_heeds_no_signal_is_killed() {
+    let unit = r#"
+        [[prepare]]
+        exec = ["sh", "-c", "trap '' TERM; echo > @/up; sleep 1000"]
+        [command]
+        exec = ["sleep", "1000"]
+        [stop]
+        timeout = "never"
+    "#;
+    let node = Node::start("step", &[("a", unit)]);
+    node.until("the step", |node| !node.read("up").is_empty());
+    assert_eq!(node.ctl(&["--timeout", "40s", "stop", "a"]).0, 0, "{}", node.log());
+}
+
+#[test]
+fn a_reload_that_hangs_is_given_up() {
+    let unit = "[command]\nexec = [\"sleep\", \"1000\"]\n\
+                [reload]\nexec = [\"sleep\", \"1001\"]\ntimeout = \"300ms\"\n";
+    let node = Node::start("reload", &[("a", unit)]);
+    node.until("the start", |node| node.ctl(&["start", "a"]).0 == 0);
+    let (code, text) = node.ctl(&["--timeout", "30s", "reload", "a"]);
+    assert!(code == 1 && text.contains("its command did not end within "), "{code} {text}");
+}
+
+#[test]
+fn inner_reloads_for_ever() {
+    if inner_dir().is_none() {
+        return;
+    }
+    notify("READY=1");
+    notify("RELOADING=1");
+    let mut sleep = Command::new("sleep").arg("1000").spawn().unwrap();
+    sleep.wait().unwrap();
+}
+
+#[test]
+fn who_reloads_has_to_be_ready_again() {
+    let command = inner("inner_reloads_for_ever");
+    let unit = format!("[command]\n{command}[ready]\nnotify = true\ntimeout = \"1s\"\n");
+    let node = Node::start("reloading", &[("a", &unit)]);
+    node.until_said("it said RELOADING=1, and READY=1 did not follow in time");
+}
+
+#[test]
+fn what_a_supervisor_is_born_with_does_not_count() {
+    let unit = "[command]\nexec = [\"sh\", \"-c\", \"ulimit -Sn > @/limit; exec sleep 1000\"]\n";
+    let script = "ulimit -Sn 200; umask 077; exec \"$0\" \"$@\"";
+    let node = Node::start_by(&["sh", "-c", script, PISUP], "born", &[("a", unit)]);
+    node.until("the limit", |node| node.read("limit") == "200\n");
+    let mode = fs::metadata(node.dir.join("run")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o755);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", node.supervisor.id())).unwrap();
+    let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let mut numbers = line.split_whitespace().skip(3);
+    assert_eq!(numbers.next(), numbers.next(), "{line}");
 }

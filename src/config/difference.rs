@@ -205,7 +205,7 @@ fn each_text(unit: &mut Unit, f: &mut dyn FnMut(&mut Text)) {
         each_probed(&mut health.probes, f);
     }
     unit.stop.exec.iter_mut().for_each(&mut *f);
-    if let Some(Reload::Exec(texts)) = &mut unit.reload {
+    if let Some(Reload::Exec { exec: texts, .. }) = &mut unit.reload {
         texts.iter_mut().for_each(f);
     }
 }

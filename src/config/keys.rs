@@ -117,7 +117,7 @@ pub(super) const UNIT: Table = &[
     ("exports", &["file", "require", "keep"]),
     ("restart", &["policy", "delay", "max-delay", "stable", "degraded-after", "fatal-exit-codes"]),
     ("stop", &["signal", "timeout", "kill", "exec"]),
-    ("reload", &["signal", "exec"]),
+    ("reload", &["signal", "exec", "timeout"]),
     ("cgroup", &["memory-max", "memory-high", "cpu-weight", "io-weight", "pids-max", "delegate"]),
     ("log", &["ring", "file", "rotate-size", "rotate-keep"]),
 ];

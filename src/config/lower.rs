@@ -32,6 +32,9 @@ const RING_RANGE: std::ops::RangeInclusive<u64> = 4 << 10..=16 << 20;
 const ROTATE_BYTES: u64 = 1 << 20;
 const ROTATE_KEEP: u32 = 3;
 
+/// As long as a stop may take elsewhere: who reads its files again is not to be cut off.
+const RELOAD_MS: u64 = 90_000;
+
 /// SIGTERM.
 const TERM: i32 = 15;
 
@@ -182,9 +185,10 @@ fn reload(kind: Kind, section: &Section<'_>, scope: &Scope<'_>) -> Option<Reload
     if kind == Kind::Oneshot {
         section.fault("", "[reload] of a oneshot", "leave it out: what has ended can not reload");
     }
+    let timeout_ms = section.limit("timeout", Some(RELOAD_MS), 100);
     match (section.has("signal"), section.has("exec")) {
         (true, false) => section.parse_number("signal", scalar::signal).map(Reload::Signal),
-        (false, true) => Some(Reload::Exec(scope.exec(section, "exec"))),
+        (false, true) => Some(Reload::Exec { exec: scope.exec(section, "exec"), timeout_ms }),
         _ => {
             let help = "write signal = \"HUP\" or exec = [\"PROGRAM\"]";
             section.fault("", "[reload] is either `signal` or `exec`", help);

@@ -401,7 +401,12 @@ pub enum Reload {
     /// A signal to the main process.
     Signal(i32),
     /// A command; `$MAINPID` is in its environment.
-    Exec(Vec<Text>),
+    Exec {
+        /// The command.
+        exec: Vec<Text>,
+        /// Milliseconds that it may take (default 90 s); `None` is never too long.
+        timeout_ms: Option<u64>,
+    },
 }
 
 /// `[cgroup]`; a value of `None` is not written.

@@ -127,6 +127,7 @@ impl Shell {
         if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
             body.named = Some((pid, pidfd));
             body.main = Some(pid);
+            body.session = Some(pid);
             body.is_adopted = true;
         }
         self.note(unit, format!("taken over from an earlier supervisor as pid {pid}"));

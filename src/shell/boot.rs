@@ -18,7 +18,7 @@ use crate::sys::cgroup::Cgroups;
 use crate::sys::notifier::Notifier;
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::signals::Signals;
-use crate::sys::{child, clock, files, socket, user};
+use crate::sys::{child, clock, files, own, socket, user};
 use crate::wire::ctl::SOCKET_NAME;
 
 /// The group whose members may talk to the supervisor.
@@ -31,6 +31,8 @@ pub fn supervise(options: &Options) -> u8 {
         // Without a standard error there is nobody to tell, and the units still want to live.
         let _ = fault;
     }
+    own::set_umask();
+    own::raise_descriptors();
     let code = match start(options) {
         Ok((mut shell, _lock)) => {
             let code = shell.live();
@@ -101,6 +103,7 @@ impl Shell {
             changes: 0,
             reloads: 0,
             touched: std::collections::BTreeSet::new(),
+            deaf_until: None,
             has_more_dead: false,
             refused: None,
             halted: None,

@@ -31,6 +31,8 @@ pub struct Conditions {
     alarm: Option<WallAlarm>,
     token: u64,
     next_look: Option<Tick>,
+    /// When it was looked at all of them last.
+    looked: Tick,
 }
 
 #[derive(Debug)]
@@ -43,7 +45,14 @@ impl Conditions {
     /// Nobody waits yet; `token` is what the descriptors are polled with.
     #[must_use]
     pub const fn new(token: u64) -> Self {
-        Self { waiting: BTreeMap::new(), monitor: None, alarm: None, token, next_look: None }
+        Self {
+            waiting: BTreeMap::new(),
+            monitor: None,
+            alarm: None,
+            token,
+            next_look: None,
+            looked: Tick(0),
+        }
     }
 
     /// Looks after a unit from now on, unless everything holds; answers with what does not. A path
@@ -87,8 +96,19 @@ impl Conditions {
         }
     }
 
+    /// Whether to look at once; otherwise it is looked a little later. Asking for routes can take
+    /// its time, and they can change by the thousand.
+    pub fn may_look(&mut self, now: Tick) -> bool {
+        let rested = self.looked.after(LOOK_MS);
+        if rested > now {
+            self.next_look = Some(self.next_look.map_or(rested, |at| at.min(rested)));
+        }
+        rested <= now
+    }
+
     /// Looks again; what does not hold now, for each unit.
     pub fn look_again(&mut self, now: Tick) -> Vec<(UnitId, Unmet)> {
+        self.looked = now;
         self.plan_look(now);
         let mut found = Vec::new();
         for (unit, waiting) in &mut self.waiting {
@@ -202,6 +222,18 @@ mod tests {
 
     use super::*;
     use crate::sys::files::tests::TempDir;
+
+    #[test]
+    fn a_storm_of_routes_is_looked_at_once_a_second() {
+        let mut conditions = Conditions::new(1);
+        assert!(conditions.may_look(Tick(5_000)));
+        let _ = conditions.look_again(Tick(5_000));
+        assert!(!conditions.may_look(Tick(5_001)) && !conditions.may_look(Tick(5_999)));
+        assert_eq!(conditions.next_deadline(), Some(Tick(6_000)), "not forgotten");
+        let _ = conditions.look_again(Tick(6_000));
+        assert_eq!(conditions.next_deadline(), None);
+        assert!(conditions.may_look(Tick(7_000)));
+    }
 
     const UNIT: UnitId = UnitId(3);
     const OTHER: UnitId = UnitId(4);

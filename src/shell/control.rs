@@ -26,7 +26,9 @@ impl Shell {
                 Err(fault) => {
                     // Out of descriptors: the mutest client makes room, or nobody could ever talk.
                     log::warn!("{fault}");
-                    self.drop_mutest_client();
+                    if !self.drop_mutest_client() {
+                        self.turn_deaf();
+                    }
                     return;
                 }
             };
@@ -42,12 +44,12 @@ impl Shell {
         }
     }
 
-    fn drop_mutest_client(&mut self) {
+    /// Whether there was one.
+    fn drop_mutest_client(&mut self) -> bool {
         let idle = self.clients.iter().filter(|(_, c)| matches!(c.asking, Asking::Nothing));
         let mutest = idle.min_by_key(|(_, client)| client.heard).map(|(id, _)| *id);
-        if let Some(id) = mutest.or_else(|| self.clients.keys().next().copied()) {
-            self.drop_client(id);
-        }
+        let id = mutest.or_else(|| self.clients.keys().next().copied());
+        id.inspect(|id| self.drop_client(*id)).is_some()
     }
 
     fn drop_client(&mut self, id: u32) {

@@ -273,7 +273,7 @@ impl Shell {
                 self.send(unit, u8::try_from(number).unwrap_or_default())?;
                 self.reload_ended(unit, Ok(()));
             }
-            Reload::Exec(exec) => drop(self.run_beside(unit, run, Part::Reload, &exec)?),
+            Reload::Exec { exec, .. } => drop(self.run_beside(unit, run, Part::Reload, &exec)?),
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::capture::Capture;
 use super::history::History;
 use super::probing::Probing;
 use crate::machine::{Exit, Run, Tick};
-use crate::sys::cgroup::Group;
+use crate::sys::cgroup::{Emptied, Group};
 use crate::sys::child;
 use crate::sys::notify_socket::NotifySocket;
 
@@ -65,6 +65,8 @@ pub struct Body {
     pub container: Option<u32>,
     /// What the service says of itself.
     pub status_text: Option<String>,
+    /// Until when it has to say that it is ready again, having said that it reloads.
+    pub reloads_until: Option<Tick>,
     /// Where it says so.
     pub notify: Option<NotifySocket>,
     /// Where a newline says that it is ready.
@@ -73,6 +75,8 @@ pub struct Body {
     pub probing: Probing,
     /// Its main process is of an earlier supervisor, and not our child.
     pub is_adopted: bool,
+    /// Tells that nobody is left of it, while it is being killed.
+    pub emptied: Option<Emptied>,
     /// What it left behind is being killed.
     pub is_sweeping: bool,
 }
@@ -143,10 +147,12 @@ impl Body {
             named: None,
             container: None,
             status_text: None,
+            reloads_until: None,
             notify: None,
             ready_fd: None,
             probing: Probing::default(),
             is_adopted: false,
+            emptied: None,
             is_sweeping: false,
         }
     }

@@ -25,6 +25,7 @@ pub mod load;
 pub mod log_file;
 pub mod notify;
 pub mod output;
+pub mod patience;
 pub mod perform;
 pub mod probe;
 pub mod probing;
@@ -108,6 +109,8 @@ pub struct Shell {
     reloads: u64,
     /// Units that changed in this turn.
     touched: BTreeSet<UnitId>,
+    /// No client is let in until then.
+    deaf_until: Option<Tick>,
     /// More dead are to be reaped than one turn takes.
     has_more_dead: bool,
     /// The machine did not carry out the last command: the unit, and whom it conflicts with.
@@ -176,6 +179,7 @@ impl Shell {
             Token::Probe(unit, slot) => self.on_probe(unit, slot, ready),
             Token::Spawn(pid) => self.on_spawn(pid),
             Token::Init => self.on_init(),
+            Token::Emptied(unit) => self.on_emptied(unit),
         }
     }
 
@@ -217,6 +221,7 @@ impl Shell {
             self.conditions.next_deadline(),
             self.probes_deadline(),
             self.watchdog_deadline(),
+            self.patience_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -227,6 +232,7 @@ impl Shell {
         self.abandon_the_silent();
         self.pass_probe_deadlines();
         self.feed_watchdog();
+        self.pass_patience();
         if self.conditions.next_deadline().is_some_and(|at| at <= self.now) {
             self.look_at_world();
         }

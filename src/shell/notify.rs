@@ -7,7 +7,7 @@ use super::Shell;
 use super::launch::Values;
 use super::token::Token;
 use crate::machine::spec::Gate;
-use crate::machine::{Event, Exit, Run, UnitId};
+use crate::machine::{Event, Exit, Run, Tick, UnitId};
 use crate::sys::child;
 use crate::sys::notify_socket::Datagram;
 use crate::sys::poll::Interest;
@@ -79,12 +79,18 @@ impl Shell {
         for message in parse(&datagram.bytes) {
             match message {
                 Message::Ready => {
+                    self.reloads_until(unit, run, None);
                     self.set_status(unit, run, None);
                     if asks {
                         self.push(Event::Held(unit, run, Gate::Notify));
                     }
                 }
-                Message::Reloading => self.set_status(unit, run, Some("reloading".to_owned())),
+                Message::Reloading => {
+                    let patience = self.plan.units.get(unit.index());
+                    let ms = patience.and_then(|plan| plan.spec.readiness.timeout_ms);
+                    self.reloads_until(unit, run, ms.map(|ms| self.now.after(ms)));
+                    self.set_status(unit, run, Some("reloading".to_owned()));
+                }
                 Message::Stopping => {
                     self.set_status(unit, run, Some("stopping by itself".to_owned()))
                 }
@@ -110,7 +116,10 @@ impl Shell {
                 Message::Nonsense(text) => {
                     self.note(unit, format!("a notify message that is no number ignored: {text}"));
                 }
-                Message::WatchdogUsec(_) | Message::Barrier => {}
+                Message::WatchdogUsec(usec) => {
+                    self.push(Event::AliveEvery(unit, run, usec.div_ceil(1000)));
+                }
+                Message::Barrier => {}
             }
         }
     }
@@ -118,6 +127,12 @@ impl Shell {
     fn set_status(&mut self, unit: UnitId, run: Run, text: Option<String>) {
         if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
             body.status_text = text.filter(|text| !text.is_empty());
+        }
+    }
+
+    fn reloads_until(&mut self, unit: UnitId, run: Run, until: Option<Tick>) {
+        if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
+            body.reloads_until = until;
         }
     }
 

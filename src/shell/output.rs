@@ -138,6 +138,9 @@ impl Shell {
         if let Some((_, fd)) = body.named.take() {
             self.poll.remove(fd.as_fd());
         }
+        if let Some(emptied) = body.emptied.take() {
+            self.poll.remove(emptied.as_fd());
+        }
         self.watching.remove(Purpose::Ready(unit));
         self.stop_probing(std::mem::take(&mut body.probing));
     }
@@ -175,6 +178,10 @@ impl Shell {
         }
         if let Some((_, fd)) = &body.named {
             rename(fd.as_fd(), Token::MainPid(unit));
+        }
+        if let Some(emptied) = &body.emptied {
+            let _ =
+                poll.modify(emptied.as_fd(), Token::Emptied(unit).to_number(), Interest::Nothing);
         }
         // Its questions are asked anew, under its new name.
         let probing = std::mem::take(&mut body.probing);

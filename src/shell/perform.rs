@@ -10,8 +10,9 @@ use super::live::{Body, Live};
 use super::token::Token;
 use crate::config::plan::{Job, KillScope, Unit};
 use crate::machine::{Action, Cause, Event, Run, State, UnitId};
+use crate::sys::cgroup::{Emptied, Group};
 use crate::sys::poll::Interest;
-use crate::sys::spawn::{self, Request};
+use crate::sys::spawn::{self, Request, SpawnError};
 use crate::sys::{Errno, child, clock, user};
 
 impl Shell {
@@ -20,13 +21,15 @@ impl Shell {
         match action {
             Action::Look(unit) => self.look_for(unit),
             Action::Prepare(unit, run, step) => {
-                if let Err(why) = self.prepare(unit, run, step) {
-                    self.inbox.push_back(Event::Prepared(unit, run, step, Err(why)));
+                let prepared = |why| Event::Prepared(unit, run, step, Err(why));
+                if let Err(error) = self.prepare(unit, run, step) {
+                    self.inbox.push_back(error.event(unit, run, prepared));
                 }
             }
             Action::Spawn(unit, run) => {
-                if let Err(why) = self.start_main(unit, run) {
-                    self.inbox.push_back(Event::SpawnFailed(unit, run, why));
+                let failed = |why| Event::SpawnFailed(unit, run, why);
+                if let Err(error) = self.start_main(unit, run) {
+                    self.inbox.push_back(error.event(unit, run, failed));
                 }
             }
             Action::Terminate(unit, run) => self.terminate(unit, run),
@@ -126,7 +129,7 @@ impl Shell {
         }
     }
 
-    fn prepare(&mut self, unit: UnitId, run: Run, number: u8) -> Result<(), String> {
+    fn prepare(&mut self, unit: UnitId, run: Run, number: u8) -> Result<(), NoStart> {
         if self.is_left_over(unit) {
             // What runs was prepared when it was started.
             self.inbox.push_back(Event::Prepared(unit, run, number, Ok(())));
@@ -159,7 +162,7 @@ impl Shell {
         run: Run,
         part: Part,
         request: Request<'_>,
-    ) -> Result<u32, String> {
+    ) -> Result<u32, NoStart> {
         let live = self.lives.get(unit.index()).ok_or("no such unit")?;
         let plan = self.plan.units.get(unit.index()).ok_or("no such unit")?;
         let output = live.capture.as_ref().map(|capture| capture.write_end());
@@ -169,18 +172,28 @@ impl Shell {
         let is_tree = plan.stop.kill == KillScope::Tree;
         let needs_cgroup = is_tree && matches!(part, Part::Main | Part::Step(..));
         let request = Request { stdout: output, stderr: output, cgroup, needs_cgroup, ..request };
-        let pending = spawn::begin(&request).map_err(|error| error.to_string())?;
+        let pending = spawn::begin(&request)?;
         let pid = pending.pid();
         let token = Token::Spawn(pid).to_number();
         if let Err(fault) = self.poll.add(pending.as_fd(), token, Interest::Read) {
             // It may run already, and nobody would know.
             drop(pending.abandon(std::time::Duration::ZERO));
-            return Err(fault.to_string());
+            return Err(fault.to_string().into());
         }
         let pending = Some(pending);
         let child = Child { unit, run, part, pending, pidfd: None, since: self.now };
         self.children.add(pid, child);
         Ok(pid)
+    }
+
+    /// Kills a child that nobody waits for any more; its death is no news.
+    pub(super) fn disown(&mut self, pid: u32) {
+        if let Some(child) = self.children.remove(pid) {
+            if let Some(pending) = &child.pending {
+                self.poll.remove(pending.as_fd());
+            }
+            let _ = child::signal_leader(pid, child::KILL);
+        }
     }
 
     /// Asks a run to end, in the way that its unit says.
@@ -195,7 +208,7 @@ impl Shell {
             return;
         };
         if let Some(step) = body.step {
-            let _ = child::signal_group(step, TERM);
+            let _ = child::signal_leader(step, TERM);
             return;
         }
         if !plan.stop.exec.is_empty() && main.is_some() {
@@ -228,7 +241,7 @@ impl Shell {
             && let Some(body) = live.body_of(run)
             && let Some(step) = body.step
         {
-            let _ = child::signal_group(step, child::KILL);
+            let _ = child::signal_leader(step, child::KILL);
             return;
         }
         self.signal(unit, child::KILL);
@@ -292,8 +305,24 @@ impl Shell {
 
     fn sweep(&mut self, unit: UnitId, run: Run) {
         self.signal(unit, child::KILL);
-        if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
-            body.is_sweeping = true;
+        if let Some(live) = self.lives.get_mut(unit.index()) {
+            let emptied = live.group.as_ref().and_then(Group::emptied);
+            if let Some(body) = live.body_of(run) {
+                body.is_sweeping = true;
+                let token = Token::Emptied(unit).to_number();
+                let is_watched =
+                    |each: &Emptied| self.poll.add(each.as_fd(), token, Interest::Nothing).is_ok();
+                body.emptied = emptied.filter(is_watched);
+            }
+        }
+        self.look_behind(unit);
+    }
+
+    /// The dead of a group need not be our children, whose deaths we would hear of.
+    pub(super) fn on_emptied(&mut self, unit: UnitId) {
+        let body = self.lives.get(unit.index()).and_then(|live| live.body.as_ref());
+        if let Some(emptied) = body.and_then(|body| body.emptied.as_ref()) {
+            emptied.look();
         }
         self.look_behind(unit);
     }
@@ -310,6 +339,9 @@ impl Shell {
             && let Some(body) = &mut live.body
         {
             body.is_sweeping = false;
+            if let Some(emptied) = body.emptied.take() {
+                self.poll.remove(emptied.as_fd());
+            }
             self.inbox.push_back(Event::Swept(unit, body.run));
         }
     }
@@ -339,12 +371,49 @@ impl Shell {
         let main = self.lives.get(unit.index()).and_then(super::live::Live::main);
         let launch = Launch::beside(plan, exec, main, Values::of(&self.machine, unit))?;
         let request = launch.request(None);
-        self.spawn(unit, run, part, request)
+        self.spawn(unit, run, part, request).map_err(|error| error.why)
     }
 
     /// The time of CLOCK_BOOTTIME, taken anew.
     pub(super) fn look_at_clock(&mut self) {
         self.now = clock::boottime();
+    }
+}
+
+/// Why a process was not made, and whether that can be otherwise a little later.
+#[derive(Debug)]
+pub(super) struct NoStart {
+    pub(super) why: String,
+    is_transient: bool,
+}
+
+impl NoStart {
+    /// What the machine is told: a shortage is one, all else is as `failed` says.
+    pub(super) fn event(
+        self,
+        unit: UnitId,
+        run: Run,
+        failed: impl FnOnce(String) -> Event,
+    ) -> Event {
+        if self.is_transient { Event::Short(unit, run, self.why) } else { failed(self.why) }
+    }
+}
+
+impl From<String> for NoStart {
+    fn from(why: String) -> Self {
+        Self { why, is_transient: false }
+    }
+}
+
+impl From<&str> for NoStart {
+    fn from(why: &str) -> Self {
+        why.to_owned().into()
+    }
+}
+
+impl From<SpawnError> for NoStart {
+    fn from(error: SpawnError) -> Self {
+        Self { why: error.to_string(), is_transient: error.is_transient() }
     }
 }
 

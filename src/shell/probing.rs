@@ -11,7 +11,6 @@ use super::token::Token;
 use crate::config::plan::{Probes, Text};
 use crate::machine::spec::Gate;
 use crate::machine::{Event, Phase, Run, Tick, UnitId};
-use crate::sys::child;
 use crate::sys::poll::Ready;
 
 /// What a unit is asked for now.
@@ -120,9 +119,7 @@ impl Shell {
     fn call_off(&mut self, next: Next) {
         match next {
             Next::Socket(probe) => probe.close(&self.poll),
-            Next::Command(pid, _) => {
-                let _ = child::signal_group(pid, child::KILL);
-            }
+            Next::Command(pid, _) => self.disown(pid),
             Next::At(_) | Next::Never => {}
         }
     }
@@ -197,9 +194,7 @@ impl Shell {
             }
             Next::Command(pid, at) if *at <= now => {
                 let (pid, ms) = (*pid, slot.timeout_ms);
-                // Its end is on its way, but is not waited for.
-                self.children.remove(pid);
-                let _ = child::signal_group(pid, child::KILL);
+                self.disown(pid);
                 let late = crate::machine::cause::duration(ms);
                 self.answered(unit, run, number, Err(format!("exec: no answer within {late}")));
             }

@@ -6,6 +6,7 @@ use super::Shell;
 use super::activation::Activation;
 use super::children::Part;
 use super::launch::{Launch, Values};
+use super::perform::NoStart;
 use super::token::Token;
 use crate::config::plan::{Job, Unit};
 use crate::machine::{Event, Run, UnitId};
@@ -24,7 +25,7 @@ impl Shell {
     /// # Errors
     ///
     /// A sentence that says what could not be done.
-    pub(super) fn start_main(&mut self, unit: UnitId, run: Run) -> Result<(), String> {
+    pub(super) fn start_main(&mut self, unit: UnitId, run: Run) -> Result<(), NoStart> {
         if self.take_over_main(unit, run)? {
             return Ok(());
         }
@@ -59,7 +60,7 @@ impl Shell {
         notify: Option<String>,
         ready: Option<&OwnedFd>,
         activation: &Activation,
-    ) -> Result<u32, String> {
+    ) -> Result<u32, NoStart> {
         let plan = self.plan.units.get(unit.index()).ok_or("no such unit")?;
         let values = Values::of(&self.machine, unit);
         let mut launch = Launch::main(plan, values, &self.own_program, &self.options.run)?;
@@ -83,14 +84,11 @@ impl Shell {
         Ok(pid)
     }
 
-    /// Listening sockets that could not be opened before are tried again at every start.
+    /// Listening sockets that could not be opened before, or whose files are gone, are made anew.
     pub(super) fn open_sockets(&mut self, unit: UnitId) -> Result<(), String> {
         let Some(plan) = self.plan.units.get(unit.index()) else {
             return Ok(());
         };
-        if self.activation.is_open(unit, &plan.sockets) {
-            return Ok(());
-        }
         let opened = self.activation.open(unit, &plan.sockets);
         self.keep_sockets(unit);
         opened
@@ -161,6 +159,7 @@ impl Shell {
     /// A child could not execute its program.
     fn stillborn(&mut self, unit: UnitId, run: Run, part: Part, error: &SpawnError) {
         let why = error.to_string();
+        let is_transient = error.is_transient();
         if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
             match part {
                 Part::Main => (body.main, body.session) = (None, None),
@@ -169,6 +168,7 @@ impl Shell {
             }
         }
         match part {
+            Part::Main if is_transient => self.push(Event::Short(unit, run, why)),
             Part::Main => self.push(Event::SpawnFailed(unit, run, why)),
             Part::Step(number, ignores_failure) => {
                 self.step_ended(unit, run, number, ignores_failure, Err(why));
@@ -176,7 +176,11 @@ impl Shell {
             Part::Probe(slot) => self.probe_command_ended(unit, run, slot, Err(why)),
             Part::Stop => {
                 self.note(unit, format!("its stop command did not start: {why}"));
-                self.signal(unit, 15);
+                let live = self.lives.get_mut(unit.index());
+                // After so long a silence it may be another run that lives.
+                if live.is_some_and(|live| live.body_of(run).is_some()) {
+                    self.signal(unit, 15);
+                }
             }
             Part::Reload => self.reload_ended(unit, Err(why)),
             Part::Keep => self.note(unit, format!("its values are not kept: {why}")),

@@ -31,6 +31,8 @@ pub enum Token {
     Spawn(u32),
     /// pisup-init has spoken.
     Init,
+    /// Nobody may be left of what a unit left behind.
+    Emptied(UnitId),
 }
 
 const KIND_SHIFT: u32 = 56;
@@ -54,6 +56,7 @@ impl Token {
             Self::Probe(unit, slot) => (10, slot, unit.0.into()),
             Self::Spawn(pid) => (11, 0, pid),
             Self::Init => (12, 0, 0),
+            Self::Emptied(unit) => (13, 0, unit.0.into()),
         };
         kind << KIND_SHIFT | u64::from(slot) << SLOT_SHIFT | u64::from(id)
     }
@@ -78,6 +81,7 @@ impl Token {
             10 => Self::Probe(unit()?, slot),
             11 => Self::Spawn(id),
             12 => Self::Init,
+            13 => Self::Emptied(unit()?),
             _ => return None,
         })
     }
@@ -103,6 +107,7 @@ mod tests {
             Token::Probe(UnitId(7), 9),
             Token::Spawn(4_194_304),
             Token::Init,
+            Token::Emptied(UnitId(1)),
         ] {
             assert_eq!(Token::from_number(token.to_number()), Some(token));
         }

@@ -162,8 +162,8 @@ impl Shell {
         let request = crate::sys::spawn::Request::new(argv);
         let run = self.lives.get(unit.index()).and_then(|live| live.body.as_ref());
         let run = run.map_or(Run(0), |body| body.run);
-        if let Err(why) = self.spawn(unit, run, Part::Keep, request) {
-            self.note(unit, format!("its values are not kept: {why}"));
+        if let Err(error) = self.spawn(unit, run, Part::Keep, request) {
+            self.note(unit, format!("its values are not kept: {}", error.why));
         }
     }
 
@@ -185,7 +185,9 @@ impl Shell {
     /// Routes have changed.
     pub(super) fn on_network(&mut self) {
         self.conditions.hear();
-        self.look_at_world();
+        if self.conditions.may_look(self.now) {
+            self.look_at_world();
+        }
     }
 
     /// Looks at the world for all that wait for it.

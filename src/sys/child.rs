@@ -110,6 +110,21 @@ pub fn signal_group(group: u32, number: u8) -> Result<(), Errno> {
     send(number, |signal| kill_process_group(group, signal))
 }
 
+/// Sends a signal to the group of a child that leads it, or is about to: between its fork and its
+/// own session it is alone, and TERM waits until it is ready to die.
+///
+/// The caller vouches that the child has not been reaped.
+///
+/// # Errors
+///
+/// As for [`signal`].
+pub fn signal_leader(pid: u32, number: u8) -> Result<(), Errno> {
+    signal_group(pid, number).or_else(|errno| match errno {
+        Errno::SRCH => signal(None, pid, number),
+        errno => Err(errno),
+    })
+}
+
 /// Whether anybody lives in a process group. The dead whom their parents leave there do not count.
 #[must_use]
 pub fn has_group(group: u32) -> bool {

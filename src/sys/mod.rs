@@ -19,6 +19,7 @@ pub mod inotify;
 pub mod netlink;
 pub mod notifier;
 pub mod notify_socket;
+pub mod own;
 pub mod poll;
 pub mod power;
 pub mod signals;

@@ -419,7 +419,8 @@ fn all_that_is_about_the_end() {
     assert_eq!(unit.stop.exec, literals(["halt", "$MAINPID"]));
     assert_eq!((unit.stop.kill, unit.spec.stop.timeout_ms), (KillScope::Group, None));
     assert!(unit.spec.stop.sweeps);
-    assert_eq!(unit.reload, Some(Reload::Exec(literals(["reload"]))));
+    let exec = literals(["reload"]);
+    assert_eq!(unit.reload, Some(Reload::Exec { exec, timeout_ms: Some(90_000) }));
     assert_eq!(unit.spec.restart.policy, Policy::Never);
     assert_eq!(unit.spec.restart.max_delay_ms, 120_000, "never shorter than the first");
 }

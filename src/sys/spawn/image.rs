@@ -22,6 +22,7 @@ use super::report::{Level, Record, Stage};
 use super::sentence::{self, SpawnError};
 use super::{Newborn, Request, prepare};
 use crate::sys::caps::Caps;
+use crate::sys::own;
 
 const LISTEN_PID: &[u8] = b"LISTEN_PID=";
 /// `LISTEN_PID=`, ten digits, and the zero at the end.
@@ -53,6 +54,7 @@ pub(super) struct Image<'a> {
     nice: Option<i32>,
     ionice: Option<u16>,
     cpus: Option<CpuSet>,
+    descriptors: Option<Rlimit>,
     limits: Vec<(Resource, u64)>,
     caps: Option<Caps>,
     ids: Option<(Uid, Gid, Vec<Gid>)>,
@@ -97,6 +99,7 @@ impl<'a> Image<'a> {
             nice: prepare::nice(request.nice),
             ionice: request.ionice,
             cpus: prepare::cpus(&request.cpus)?,
+            descriptors: own::inherited_descriptors(),
             limits: request.limits.clone(),
             caps: request.capabilities.as_deref().map(Caps::keep),
             ids: prepare::ids(request),
@@ -151,6 +154,9 @@ impl<'a> Image<'a> {
     }
 
     fn set_limits(&self) -> Result<(), Failed> {
+        if let Some(limit) = &self.descriptors {
+            let _ = setrlimit(Resource::Nofile, *limit);
+        }
         for (index, (resource, value)) in self.limits.iter().enumerate() {
             let value = (*value != u64::MAX).then_some(*value);
             let both = Rlimit { current: value, maximum: value };

@@ -1,0 +1,79 @@
+//! What has taken too long although no machine counts it: commands and promises of a reload, and a
+//! control socket that could not be answered.
+
+use std::os::fd::AsFd;
+
+use super::Shell;
+use super::children::{Child, Part};
+use super::token::Token;
+use crate::config::plan::Reload;
+use crate::machine::cause::duration;
+use crate::machine::{Event, Tick, UnitId};
+use crate::sys::poll::Interest;
+
+/// How long, in milliseconds, nobody is let in after there was no descriptor for a client.
+const DEAF_MS: u64 = 1_000;
+
+impl Shell {
+    /// When the first of it is due.
+    pub(super) fn patience_deadline(&self) -> Option<Tick> {
+        let commands = self.children.iter().filter_map(|(_, child)| self.reload_until(child));
+        let bodies = self.lives.iter().filter_map(|live| live.body.as_ref());
+        let promises = bodies.filter_map(|body| body.reloads_until);
+        commands.chain(promises).chain(self.deaf_until).min()
+    }
+
+    /// When a reload command has taken too long; `None` for other children.
+    fn reload_until(&self, child: &Child) -> Option<Tick> {
+        match &self.plan.units.get(child.unit.index())?.reload {
+            Some(Reload::Exec { timeout_ms: Some(ms), .. }) if child.part == Part::Reload => {
+                Some(child.since.after(*ms))
+            }
+            _ => None,
+        }
+    }
+
+    /// Gives up on what is due.
+    pub(super) fn pass_patience(&mut self) {
+        let now = self.now;
+        let is_late = |at: Option<Tick>| at.is_some_and(|at| at <= now);
+        let late = self.children.iter().filter(|(_, child)| is_late(self.reload_until(child)));
+        let late: Vec<_> = late.map(|(pid, child)| (pid, child.unit, child.since)).collect();
+        for (pid, unit, since) in late {
+            self.disown(pid);
+            let why = format!("its command did not end within {}", duration(now.since(since)));
+            self.reload_ended(unit, Err(why));
+        }
+        for index in 0..self.lives.len() {
+            let Ok(index) = u16::try_from(index) else {
+                break;
+            };
+            let live = self.lives.get_mut(usize::from(index));
+            if let Some(body) = live.and_then(|live| live.body.as_mut())
+                && is_late(body.reloads_until)
+            {
+                body.reloads_until = None;
+                let run = body.run;
+                let why = "it said RELOADING=1, and READY=1 did not follow in time".to_owned();
+                self.push(Event::Unhealthy(UnitId(index), run, why));
+            }
+        }
+        if is_late(self.deaf_until) {
+            self.deaf_until = None;
+            self.listen_to_control(Interest::Read);
+        }
+    }
+
+    /// Lets nobody in for a moment: a listener that cannot be served would wake us at once.
+    pub(super) fn turn_deaf(&mut self) {
+        self.deaf_until = Some(self.now.after(DEAF_MS));
+        self.listen_to_control(Interest::Nothing);
+    }
+
+    fn listen_to_control(&self, interest: Interest) {
+        let token = Token::Control.to_number();
+        if let Err(fault) = self.poll.modify(self.control.as_fd(), token, interest) {
+            log::warn!("{fault}");
+        }
+    }
+}
