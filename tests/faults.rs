@@ -433,3 +433,38 @@ fn what_a_supervisor_is_born_with_does_not_count() {
     let mut numbers = line.split_whitespace().skip(3);
     assert_eq!(numbers.next(), numbers.next(), "{line}");
 }
+
+#[test]
+fn output_that_cannot_be_written_is_told_and_written_later() {
+    let unit = r#"
+        [command]
+        exec = ["sh", "-c", """
+            echo > @/in; while [ ! -e @/go ]; do sleep 0.02; done
+            echo first; while :; do sleep 0.02; done"""]
+        [log]
+        file = "@/in/the.log"
+    "#;
+    let node = Node::start("file", &[("a", unit)]);
+    node.until("what is in the way", |node| !node.read("in").is_empty());
+    fs::write(node.dir.join("go"), "").unwrap();
+    node.until_said("its output is not written to its file: exit code 1: ");
+    fs::remove_file(node.dir.join("in")).unwrap();
+    node.until("another writer", |node| node.dir.join("in/the.log").exists());
+}
+
+#[test]
+fn the_last_lines_are_in_the_file_when_the_supervisor_has_ended() {
+    let unit = r#"
+        [command]
+        exec = ["sh", "-c", "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done"]
+        [log]
+        file = "@/in/the.log"
+    "#;
+    let mut node = Node::start("last", &[("a", unit)]);
+    node.until("its first line", |node| node.read("in/the.log") == "up\n");
+    child::signal(None, node.supervisor.id(), 15).unwrap();
+    assert!(node.supervisor.wait().unwrap().success());
+    // Between the two its shell may say what became of its sleep.
+    let text = node.read("in/the.log");
+    assert!(text.starts_with("up\n") && text.ends_with("bye\n"), "{text}");
+}

@@ -15,6 +15,7 @@ pub mod engine;
 pub mod etcd;
 pub mod exchange;
 pub mod files;
+pub mod log_writer;
 pub mod outage;
 pub mod owner;
 
@@ -27,6 +28,7 @@ pub fn main(name: &OsStr, args: Vec<OsString>) -> Option<u8> {
         "etcd-put" => etcd::main(args),
         "remove-files" => files::remove(&args),
         "make-directory" => files::make(&args),
+        "log-writer" => log_writer::main(args),
         "keep-file" => files::keep(&args),
         _ => return None,
     })

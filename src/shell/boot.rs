@@ -21,6 +21,9 @@ use crate::sys::signals::Signals;
 use crate::sys::{child, clock, files, own, socket, user};
 use crate::wire::ctl::SOCKET_NAME;
 
+/// Milliseconds that the last output may take to its files.
+const LOG_WRITERS_MS: u64 = 2_000;
+
 /// The group whose members may talk to the supervisor.
 const CONTROL_GROUP: &str = "pisup";
 
@@ -220,6 +223,7 @@ impl Shell {
         }
         self.remove_control();
         self.activation.close();
+        self.end_log_writers();
         for live in &mut self.lives {
             if let Some(group) = live.group.take() {
                 let _ = group.remove();
@@ -229,6 +233,33 @@ impl Shell {
         self.close_watchdog();
         self.init.say_goodbye();
         log::info!("all units are down");
+    }
+}
+
+impl Shell {
+    /// Lets those who write output to files end with their pipes: as PID 1's only child we would
+    /// take them with us. A disk that is dead is not waited for.
+    fn end_log_writers(&mut self) {
+        for live in &mut self.lives {
+            live.capture = None;
+        }
+        let until = self.now.after(LOG_WRITERS_MS);
+        let Ok(mut poll) = Poll::new() else {
+            return;
+        };
+        let token = Token::Signals.to_number();
+        let is_heard = poll.add(self.signals.as_fd(), token, Interest::Read).is_ok();
+        let mut ready = Vec::new();
+        while is_heard && self.children.writes() && self.now < until {
+            if poll.wait(Some(until.since(self.now)), &mut ready).is_err() {
+                return;
+            }
+            let _ = self.signals.take();
+            for (pid, _) in child::reap(usize::MAX).dead {
+                self.children.remove(pid);
+            }
+            self.look_at_clock();
+        }
     }
 }
 

@@ -52,7 +52,20 @@ impl Capture {
     /// Takes over changed limits and another file; what was captured stays.
     pub fn configure(&mut self, spec: &LogSpec) {
         self.ring.resize(spec.ring_bytes);
-        self.file = LogFile::of(spec);
+        if !self.file.as_ref().is_some_and(|file| file.is_for(spec)) {
+            self.file = LogFile::of(spec);
+        }
+    }
+
+    /// The file on disk, if there is to be one.
+    pub const fn file_mut(&mut self) -> Option<&mut LogFile> {
+        self.file.as_mut()
+    }
+
+    /// The same, to look at.
+    #[must_use]
+    pub const fn file(&self) -> Option<&LogFile> {
+        self.file.as_ref()
     }
 
     /// The end for the standard output and error of every run.
@@ -83,7 +96,7 @@ impl Capture {
             }
         }
         let raw = batch.raw;
-        write(self.file.as_mut(), &raw, now)
+        write(self.file.as_mut(), &raw)
     }
 
     /// Ends a line that a dead run has left without an end; after a last [`Capture::drain`].
@@ -91,7 +104,7 @@ impl Capture {
         let mut batch = Batch { ring: &mut self.ring, now, on_line, raw: Vec::new() };
         self.lines.end(&mut batch);
         let raw = batch.raw;
-        write(self.file.as_mut(), &raw, now)
+        write(self.file.as_mut(), &raw)
     }
 }
 
@@ -102,8 +115,8 @@ impl AsFd for Capture {
     }
 }
 
-fn write(file: Option<&mut LogFile>, raw: &[u8], now: Tick) -> Option<String> {
-    file.filter(|_| !raw.is_empty())?.write(raw, now)
+fn write(file: Option<&mut LogFile>, raw: &[u8]) -> Option<String> {
+    file.filter(|_| !raw.is_empty())?.write(raw)
 }
 
 /// Where the lines of one call go.
@@ -193,7 +206,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::sys::files::tests::TempDir;
+    use crate::shell::log_file::tests::read as written;
 
     const SPEC: LogSpec =
         LogSpec { ring_bytes: 1 << 20, file: None, rotate_bytes: 1 << 20, rotate_keep: 1 };
@@ -258,9 +271,7 @@ mod tests {
 
     #[test]
     fn the_file_has_the_output_as_it_was() {
-        let dir = TempDir::new("capture");
-        let path = dir.path().join("x.log");
-        let spec = LogSpec { file: Some(path.clone()), ..SPEC };
+        let spec = LogSpec { file: Some("/no/such/x.log".into()), ..SPEC };
         let mut capture = Capture::new(&spec).unwrap();
         let mut service = File::from(capture.write_end().try_clone_to_owned().unwrap());
         let mut wanted = vec![b'y'; 20_000];
@@ -268,14 +279,12 @@ mod tests {
         service.write_all(&wanted).unwrap();
         service.write_all(b"half").unwrap();
         read(&mut capture, 1);
-        assert_eq!(std::fs::read(&path).unwrap(), wanted);
+        assert_eq!(written(capture.file().unwrap()), wanted);
         capture.end_line(Tick(1), &mut |_| {});
-        assert!(std::fs::read(&path).unwrap().ends_with(b"\nhalf\n"));
-        std::fs::remove_file(&path).unwrap();
+        capture.configure(&spec);
+        assert_eq!(written(capture.file().unwrap()), b"half\n", "the same file goes on");
         capture.configure(&SPEC);
-        service.write_all(b"elsewhere\n").unwrap();
-        assert_eq!(read(&mut capture, 1), ["elsewhere"]);
-        assert!(!path.exists());
+        assert!(capture.file().is_none());
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Part {
     Reload,
     /// The copy of its values is being written.
     Keep,
+    /// Its output is written to a file.
+    Log,
 }
 
 /// One child.
@@ -80,6 +82,12 @@ impl Children {
             }
             None => false,
         });
+    }
+
+    /// Whether any unit's output is being written to a file.
+    #[must_use]
+    pub fn writes(&self) -> bool {
+        self.0.values().any(|child| child.part == Part::Log)
     }
 
     /// Whether the copy of a unit's values is being written.

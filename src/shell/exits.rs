@@ -35,7 +35,9 @@ impl Shell {
         match part {
             Part::Main | Part::Step(..) => self.end_output(unit),
             // The main process may be in the middle of a line.
-            Part::Probe(_) | Part::Stop | Part::Reload | Part::Keep => self.on_output(unit),
+            Part::Probe(_) | Part::Stop | Part::Reload | Part::Keep | Part::Log => {
+                self.on_output(unit);
+            }
         }
         match part {
             Part::Main => {
@@ -61,6 +63,10 @@ impl Shell {
             Part::Reload => {
                 let result = self.verdict(unit, exit);
                 self.reload_ended(unit, result);
+            }
+            Part::Log => {
+                let result = self.verdict(unit, exit);
+                self.log_writer_ended(unit, pid, result);
             }
             Part::Keep => match self.verdict(unit, exit) {
                 // They may have changed meanwhile.

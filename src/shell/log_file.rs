@@ -1,220 +1,208 @@
-//! A unit's output in a file on disk: for those who asked for it, and never at the cost of the
-//! unit.
+//! A unit's output on its way to a file, for those who asked for one, and never at the cost of the
+//! unit or of the loop.
 //!
-//! What cannot be written is gone from the file (the ring has it) and told once; the next attempt
-//! comes a little later. Nothing is synced: a power cut may take the last seconds, an SD card
-//! lives longer.
+//! A pipe leads to a process that may wait for the disk (`pisup log-writer`). What the pipe has no
+//! room for is gone from the file (the ring has it), and told. Both ends are kept: what is in the
+//! pipe when its writer fails is for the next one, a little later.
 
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::config::plan::LogSpec;
 use crate::machine::Tick;
-use crate::sys::files::{self, AppendFile};
-use crate::sys::{Errno, Fault};
+use crate::sys::stream;
 
-/// Milliseconds between two attempts at a file that fails.
+/// Milliseconds between two writers where one fails.
 const RETRY_MS: u64 = 5_000;
 
-/// A file that is rotated when it has grown.
+/// A file, as far as the loop knows of it.
 #[derive(Debug)]
 pub struct LogFile {
     path: PathBuf,
     rotate_bytes: u64,
     rotate_keep: u32,
-    state: State,
+    /// Made with the first output.
+    pipe: Option<Pipe>,
+    writer: Writer,
+    lost_bytes: u64,
+    /// The last line in the pipe has no end, because the rest of it was lost.
+    is_cut: bool,
 }
 
 #[derive(Debug)]
-enum State {
-    /// Not opened yet.
-    Closed,
-    Open {
-        file: AppendFile,
-        size_bytes: u64,
-    },
-    /// It failed, and that was told.
-    Failing {
-        retry_at: Tick,
-        lost_bytes: u64,
-    },
+struct Pipe {
+    reader: OwnedFd,
+    writer: OwnedFd,
+}
+
+/// The process that writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    /// There was nothing to write yet.
+    Unwanted,
+    /// It runs.
+    Runs(u32),
+    /// It has ended; another one is started at that instant.
+    Gone(Tick),
 }
 
 impl LogFile {
-    /// The file that the unit asks for, if it does; it is opened with the first output.
+    /// The file that the unit asks for, if it does.
     #[must_use]
     pub fn of(spec: &LogSpec) -> Option<Self> {
         Some(Self {
             path: spec.file.clone()?,
             rotate_bytes: spec.rotate_bytes,
             rotate_keep: spec.rotate_keep,
-            state: State::Closed,
+            pipe: None,
+            writer: Writer::Unwanted,
+            lost_bytes: 0,
+            is_cut: false,
         })
     }
 
-    /// Adds whole lines; a sentence when the file begins to fail or works again.
-    pub fn write(&mut self, bytes: &[u8], now: Tick) -> Option<String> {
-        let count = bytes.len() as u64;
-        let lost_before = match &mut self.state {
-            State::Failing { retry_at, lost_bytes } if now < *retry_at => {
-                *lost_bytes = lost_bytes.saturating_add(count);
-                return None;
-            }
-            State::Failing { lost_bytes, .. } => Some(*lost_bytes),
-            State::Closed | State::Open { .. } => None,
+    /// Whether this is the file that a unit asks for, in the same way.
+    #[must_use]
+    pub fn is_for(&self, spec: &LogSpec) -> bool {
+        let own = (Some(&self.path), self.rotate_bytes, self.rotate_keep);
+        own == (spec.file.as_ref(), spec.rotate_bytes, spec.rotate_keep)
+    }
+
+    /// Adds whole lines; a sentence when the first is lost, and when it works again.
+    pub fn write(&mut self, bytes: &[u8]) -> Option<String> {
+        let path = self.path.display();
+        let pipe = match &self.pipe {
+            Some(pipe) => pipe,
+            None => match stream::pipe_to_child() {
+                Ok((reader, writer)) => self.pipe.insert(Pipe { reader, writer }),
+                Err(fault) => {
+                    let is_news = self.lost_bytes == 0;
+                    self.lost_bytes = self.lost_bytes.saturating_add(bytes.len() as u64);
+                    return is_news.then(|| format!("{fault}; {path} is not written"));
+                }
+            },
         };
-        match (self.try_write(bytes), lost_before) {
-            (Ok(()), None) => None,
-            (Ok(()), Some(lost)) => {
-                let path = self.path.display();
-                Some(format!("writing {path} works again; {lost} bytes of output are not in it"))
-            }
-            (Err((fault, lost)), before) => {
-                let lost_bytes = before.unwrap_or(0).saturating_add(lost);
-                self.state = State::Failing { retry_at: now.after(RETRY_MS), lost_bytes };
-                let advice = "the output is kept in memory only";
-                before.is_none().then(|| format!("{fault}; {advice}"))
-            }
+        let end = if self.is_cut { &b"\n"[..] } else { &[] };
+        let bytes = [end, bytes].concat();
+        let count = stream::write(&pipe.writer, &bytes).unwrap_or(0);
+        if let Some(last) = count.checked_sub(1).and_then(|last| bytes.get(last)) {
+            self.is_cut = count < bytes.len() && *last != b'\n';
+        }
+        let lost_before = self.lost_bytes;
+        if count < bytes.len() {
+            self.lost_bytes = lost_before.saturating_add((bytes.len() - count) as u64);
+            let advice = "the output is kept in memory only";
+            return (lost_before == 0)
+                .then(|| format!("writing {path} does not keep up; {advice}"));
+        }
+        self.lost_bytes = 0;
+        (lost_before > 0).then(|| {
+            format!("writing {path} works again; {lost_before} bytes of output are not in it")
+        })
+    }
+
+    /// Whether a writer has to be started.
+    #[must_use]
+    pub fn wants_writer(&self, now: Tick) -> bool {
+        match self.writer {
+            Writer::Unwanted => self.pipe.is_some(),
+            Writer::Runs(_) => false,
+            Writer::Gone(retry_at) => retry_at <= now,
         }
     }
 
-    /// Writes all, or says why not and how many bytes were lost.
-    fn try_write(&mut self, bytes: &[u8]) -> Result<(), (Fault, u64)> {
-        let mut rest = bytes;
-        self.prepare().map_err(|fault| (fault, rest.len() as u64))?;
-        let State::Open { file, size_bytes } = &mut self.state else {
-            return Ok(());
-        };
-        while !rest.is_empty() {
-            let doing = Fault::of("writing", self.path.display());
-            let count = file.write(rest).map_err(|errno| (doing(errno), rest.len() as u64))?;
-            *size_bytes = size_bytes.saturating_add(count as u64);
-            rest = rest.get(count..).unwrap_or_default();
-        }
-        Ok(())
+    /// The command line of a writer, and its standard input.
+    pub fn writer(&self, own_program: &Path) -> Option<(Vec<String>, BorrowedFd<'_>)> {
+        let words = [
+            own_program.display().to_string(),
+            "log-writer".to_owned(),
+            self.path.display().to_string(),
+            self.rotate_bytes.to_string(),
+            self.rotate_keep.to_string(),
+        ];
+        Some((words.to_vec(), self.pipe.as_ref()?.reader.as_fd()))
     }
 
-    /// Makes sure that the open file is the one that the path means, and not too large.
-    fn prepare(&mut self) -> Result<(), Fault> {
-        if let State::Open { file, size_bytes } = &self.state {
-            if files::identity(&self.path) != Some(file.identity) {
-                // Removed or moved away by somebody else: theirs is the old one.
-                self.state = State::Closed;
-            } else if *size_bytes >= self.rotate_bytes {
-                self.rotate()?;
-                self.state = State::Closed;
-            }
-        }
-        if !matches!(self.state, State::Open { .. }) {
-            let file = self.open()?;
-            self.state = State::Open { size_bytes: file.size_bytes, file };
-        }
-        Ok(())
+    /// A writer was started as this process, or could not be.
+    pub fn began(&mut self, pid: Option<u32>, now: Tick) {
+        self.writer = pid.map_or_else(|| Writer::Gone(now.after(RETRY_MS)), Writer::Runs);
     }
 
-    fn open(&self) -> Result<AppendFile, Fault> {
-        match AppendFile::open(&self.path) {
-            Err(fault) if fault.errno == Errno::NOENT => {
-                files::make_dir(self.path.parent().unwrap_or_else(|| Path::new("/")))?;
-                AppendFile::open(&self.path)
-            }
-            result => result,
+    /// That process has ended; whether it was the writer of this file.
+    pub fn ended(&mut self, pid: u32, now: Tick) -> bool {
+        let is_own = self.writer == Writer::Runs(pid);
+        if is_own {
+            self.began(None, now);
         }
+        is_own
     }
 
-    /// `x.log` becomes `x.log.1`, that one `x.log.2`; the oldest goes.
-    fn rotate(&self) -> Result<(), Fault> {
-        if self.rotate_keep == 0 {
-            return files::remove(&self.path);
+    /// When another writer is to be started.
+    #[must_use]
+    pub const fn retry_at(&self) -> Option<Tick> {
+        match self.writer {
+            Writer::Gone(at) => Some(at),
+            Writer::Unwanted | Writer::Runs(_) => None,
         }
-        for number in (1..self.rotate_keep).rev() {
-            match files::rename(&self.old(number), &self.old(number + 1)) {
-                Err(fault) if !fault.is_missing() => return Err(fault),
-                _ => {}
-            }
-        }
-        files::rename(&self.path, &self.old(1))
-    }
-
-    fn old(&self, number: u32) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(format!(".{number}"));
-        PathBuf::from(name)
     }
 }
 
 #[cfg(test)]
-mod tests {
+#[expect(missing_docs, reason = "one function of it is for the tests of the capture")]
+pub mod tests {
+    use std::fs::File;
+    use std::io::Read;
+
     use super::*;
-    use crate::sys::files::tests::TempDir;
 
-    fn log_file(path: &Path, rotate_bytes: u64, rotate_keep: u32) -> LogFile {
-        let spec =
-            LogSpec { ring_bytes: 0, file: Some(path.to_owned()), rotate_bytes, rotate_keep };
-        LogFile::of(&spec).unwrap()
+    /// What a writer would read now.
+    pub fn read(log: &LogFile) -> Vec<u8> {
+        let reader = &log.pipe.as_ref().unwrap().reader;
+        let mut bytes = vec![0; 1 << 20];
+        let mut file = File::from(reader.try_clone().unwrap());
+        let count = file.read(&mut bytes).unwrap();
+        bytes.truncate(count);
+        bytes
     }
 
-    fn text(path: impl AsRef<Path>) -> String {
-        std::fs::read_to_string(path).unwrap_or_default()
-    }
-
-    #[test]
-    fn rotates_by_size_and_keeps_so_many() {
-        let dir = TempDir::new("log");
-        let path = dir.path().join("x.log");
-        let mut log = log_file(&path, 4, 2);
-        for line in ["one\n", "two\n", "three\n", "four\n"] {
-            assert_eq!(log.write(line.as_bytes(), Tick(0)), None);
-        }
-        assert_eq!(text(&path), "four\n");
-        assert_eq!(text(dir.path().join("x.log.1")), "three\n");
-        assert_eq!(text(dir.path().join("x.log.2")), "two\n");
-        assert!(!dir.path().join("x.log.3").exists());
-
-        let mut log = log_file(&path, 4, 0);
-        assert_eq!(log.write(b"five\n", Tick(0)), None);
-        assert_eq!(text(&path), "four\nfive\n", "a file that was there is gone on with");
-        assert_eq!(log.write(b"six\n", Tick(0)), None);
-        assert_eq!(text(&path), "six\n");
+    fn log_file() -> LogFile {
+        let file = Some("/no/such/x.log".into());
+        LogFile::of(&LogSpec { ring_bytes: 0, file, rotate_bytes: 4, rotate_keep: 2 }).unwrap()
     }
 
     #[test]
-    fn a_deleted_or_moved_file_is_made_again() {
-        let dir = TempDir::new("log");
-        let path = dir.path().join("deep/er/x.log");
-        let mut log = log_file(&path, 1000, 1);
-        assert_eq!(log.write(b"one\n", Tick(0)), None);
-        std::fs::remove_dir_all(dir.path().join("deep")).unwrap();
-        assert_eq!(log.write(b"two\n", Tick(0)), None);
-        assert_eq!(text(&path), "two\n");
-        std::fs::rename(&path, dir.path().join("moved")).unwrap();
-        assert_eq!(log.write(b"three\n", Tick(0)), None);
-        assert_eq!(text(&path), "three\n");
+    fn what_has_no_room_is_counted_and_told_and_no_line_is_joined() {
+        let mut log = log_file();
+        assert!(!log.wants_writer(Tick(0)), "an idle unit costs no process");
+        assert_eq!(log.write(b"one\n"), None);
+        assert!(log.wants_writer(Tick(0)));
+        let flood = [vec![b'x'; 1 << 20], b"\n".to_vec()].concat();
+        let told = log.write(&flood).unwrap();
+        assert_eq!(
+            told,
+            "writing /no/such/x.log does not keep up; the output is kept in memory only"
+        );
+        assert_eq!(log.write(b"lost\n"), None, "told once");
+        let mut seen = read(&log);
+        let told = log.write(b"back\n").unwrap();
+        seen.extend(read(&log));
+        let lost = flood.len() + 4 + 6 - (seen.len() - 6);
+        let lost = format!("works again; {lost} bytes of output are not in it");
+        assert!(told.ends_with(&lost), "{told} {lost}");
+        assert!(seen.starts_with(b"one\nxx") && seen.ends_with(b"xx\nback\n"));
     }
 
     #[test]
-    fn a_failure_is_told_once_and_so_is_its_end() {
-        let dir = TempDir::new("log");
-        let path = dir.path().join("in/x.log");
-        std::fs::write(dir.path().join("in"), "in the way").unwrap();
-        let mut log = log_file(&path, 1000, 1);
-        let told = log.write(b"one\n", Tick(0)).unwrap();
-        assert!(told.contains("not a directory; the output is kept in memory only"), "{told}");
-        assert_eq!(log.write(b"two\n", Tick(1)), None);
-        assert_eq!(log.write(b"three\n", Tick(RETRY_MS)), None);
-
-        std::fs::remove_file(dir.path().join("in")).unwrap();
-        assert_eq!(log.write(b"four\n", Tick(RETRY_MS)), None, "too early to try again");
-        let told = log.write(b"five\n", Tick(2 * RETRY_MS)).unwrap();
-        assert!(told.ends_with("works again; 19 bytes of output are not in it"), "{told}");
-        assert_eq!(text(&path), "five\n");
-    }
-
-    #[test]
-    fn a_link_is_not_followed() {
-        let dir = TempDir::new("log");
-        let (path, target) = (dir.path().join("x.log"), dir.path().join("target"));
-        std::os::unix::fs::symlink(&target, &path).unwrap();
-        assert!(log_file(&path, 1000, 1).write(b"one\n", Tick(0)).is_some());
-        assert!(!target.exists());
+    fn a_writer_that_ends_is_followed_by_another() {
+        let mut log = log_file();
+        let _ = log.write(b"one\n");
+        log.began(Some(7), Tick(0));
+        assert!(!log.wants_writer(Tick(0)) && log.retry_at().is_none());
+        assert!(!log.ended(8, Tick(1)), "that of an earlier file");
+        assert!(log.ended(7, Tick(1)));
+        assert_eq!(log.retry_at(), Some(Tick(1 + RETRY_MS)));
+        assert!(!log.wants_writer(Tick(RETRY_MS)) && log.wants_writer(Tick(1 + RETRY_MS)));
+        let (words, _) = log.writer(Path::new("/pisup")).unwrap();
+        assert_eq!(words, ["/pisup", "log-writer", "/no/such/x.log", "4", "2"]);
     }
 }

@@ -4,13 +4,16 @@ use std::os::fd::AsFd;
 
 use super::Shell;
 use super::capture::Capture;
+use super::children::Part;
 use super::live::{Body, Live};
+use super::log_file::LogFile;
 use super::token::Token;
 use super::watching::Purpose;
 use crate::machine::spec::Gate;
-use crate::machine::{Event, UnitId};
+use crate::machine::{Event, Run, UnitId};
 use crate::sys::files;
 use crate::sys::poll::Interest;
+use crate::sys::spawn::Request;
 use crate::sys::stream::{self, Got};
 
 /// What pisup-init keeps a unit's pipe as.
@@ -98,6 +101,53 @@ impl Shell {
         }
         if let Some(news) = news {
             self.note(unit, news);
+        }
+        self.start_log_writer(unit);
+    }
+
+    /// Starts the process that writes a unit's output to its file, where one is missing.
+    pub(super) fn start_log_writer(&mut self, unit: UnitId) {
+        let (now, live) = (self.now, self.lives.get(unit.index()));
+        let file = live.and_then(|live| live.capture.as_ref()?.file());
+        let Some(file) = file.filter(|file| file.wants_writer(now)) else {
+            return;
+        };
+        let Some((argv, output)) = file.writer(&self.own_program) else {
+            return;
+        };
+        let result = output.try_clone_to_owned().map_err(|error| error.to_string());
+        let result = result.and_then(|output| {
+            let request = Request { stdin: Some(output.as_fd()), ..Request::new(argv) };
+            self.spawn(unit, Run(0), Part::Log, request).map_err(|error| error.why)
+        });
+        match result {
+            Ok(pid) => {
+                if let Some(file) = self.log_file_mut(unit) {
+                    file.began(Some(pid), now);
+                }
+            }
+            Err(why) => self.log_writer_not_begun(unit, why),
+        }
+    }
+
+    fn log_file_mut(&mut self, unit: UnitId) -> Option<&mut LogFile> {
+        self.lives.get_mut(unit.index())?.capture.as_mut()?.file_mut()
+    }
+
+    pub(super) fn log_writer_not_begun(&mut self, unit: UnitId, why: String) {
+        let now = self.now;
+        if let Some(file) = self.log_file_mut(unit) {
+            file.began(None, now);
+        }
+        self.note(unit, format!("its output is not written to its file: {why}"));
+    }
+
+    /// Only a failure ends one whose pipe is still there.
+    pub(super) fn log_writer_ended(&mut self, unit: UnitId, pid: u32, how: Result<(), String>) {
+        let now = self.now;
+        let is_own = self.log_file_mut(unit).is_some_and(|file| file.ended(pid, now));
+        if is_own && let Err(why) = how {
+            self.note(unit, format!("its output is not written to its file: {why}"));
         }
     }
 

@@ -20,7 +20,9 @@ impl Shell {
         let commands = self.children.iter().filter_map(|(_, child)| self.reload_until(child));
         let bodies = self.lives.iter().filter_map(|live| live.body.as_ref());
         let promises = bodies.filter_map(|body| body.reloads_until);
-        commands.chain(promises).chain(self.deaf_until).min()
+        let captures = self.lives.iter().filter_map(|live| live.capture.as_ref());
+        let files = captures.filter_map(|capture| capture.file()?.retry_at());
+        commands.chain(promises).chain(files).chain(self.deaf_until).min()
     }
 
     /// When a reload command has taken too long; `None` for other children.
@@ -48,6 +50,7 @@ impl Shell {
             let Ok(index) = u16::try_from(index) else {
                 break;
             };
+            self.start_log_writer(UnitId(index));
             let live = self.lives.get_mut(usize::from(index));
             if let Some(body) = live.and_then(|live| live.body.as_mut())
                 && is_late(body.reloads_until)

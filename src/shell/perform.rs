@@ -167,7 +167,8 @@ impl Shell {
         let plan = self.plan.units.get(unit.index()).ok_or("no such unit")?;
         let output = live.capture.as_ref().map(|capture| capture.write_end());
         // What is written for the next boot is not the unit's, and does not end with it.
-        let cgroup = live.group.as_ref().filter(|_| part != Part::Keep);
+        let is_ours = matches!(part, Part::Keep | Part::Log);
+        let cgroup = live.group.as_ref().filter(|_| !is_ours);
         // Who is outside would be neither stopped nor swept.
         let is_tree = plan.stop.kill == KillScope::Tree;
         let needs_cgroup = is_tree && matches!(part, Part::Main | Part::Step(..));

@@ -164,7 +164,7 @@ impl Shell {
             match part {
                 Part::Main => (body.main, body.session) = (None, None),
                 Part::Step(..) => body.step = None,
-                Part::Probe(_) | Part::Stop | Part::Reload | Part::Keep => {}
+                Part::Probe(_) | Part::Stop | Part::Reload | Part::Keep | Part::Log => {}
             }
         }
         match part {
@@ -183,6 +183,7 @@ impl Shell {
                 }
             }
             Part::Reload => self.reload_ended(unit, Err(why)),
+            Part::Log => self.log_writer_not_begun(unit, why),
             Part::Keep => self.note(unit, format!("its values are not kept: {why}")),
         }
     }

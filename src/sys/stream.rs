@@ -5,12 +5,15 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
-use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 use super::Fault;
 
 /// What a pipe takes whole or not at all (PIPE_BUF): a pipe that can be written has room for it.
 pub const PIPE_BYTES: usize = 4096;
+
+/// Bytes that may be on their way to a child: some seconds of a talkative service.
+const ON_ITS_WAY_BYTES: usize = 256 * 1024;
 
 /// What a read found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +33,22 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd), Fault> {
     // The two ends have flags of their own, so this is not felt by who writes.
     rustix::io::ioctl_fionbio(&reader, true).map_err(&fault)?;
     Ok((reader, writer))
+}
+
+/// The same the other way: a child reads an ordinary end, and writing to it never waits. Its size
+/// is what may be on its way.
+pub fn pipe_to_child() -> Result<(OwnedFd, OwnedFd), Fault> {
+    let fault = Fault::of("making", "a pipe");
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).map_err(&fault)?;
+    rustix::io::ioctl_fionbio(&writer, true).map_err(&fault)?;
+    // Where that is too much for this user, the usual 64 KiB have to do.
+    let _ = fcntl_setpipe_size(&writer, ON_ITS_WAY_BYTES);
+    Ok((reader, writer))
+}
+
+/// Writes what there is room for in a pipe of ours; 0 when there is none now.
+pub fn write(pipe: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
+    taken(rustix::io::write(pipe, bytes))
 }
 
 /// Another writing end of the pipe that `reader` is the end of, an
