@@ -8,7 +8,7 @@ use super::cause::{Cause, Hold};
 use super::event::Action;
 use super::ids::{Run, Tick, UnitId};
 use super::spec::Gates;
-use super::unit::{Next, Phase, Stage, Want};
+use super::unit::{Body, Next, Phase, Stage, Want};
 
 impl Machine {
     pub(super) fn settle(&mut self, now: Tick) {
@@ -35,15 +35,11 @@ impl Machine {
             let Some(state) = self.unit(unit) else {
                 continue;
             };
-            let stopping = |run, alive| Phase::Stopping {
-                run,
-                alive,
-                stage: Stage::Ordered,
-                next: Next::Again,
-            };
             let phase = match state.phase {
-                Phase::Preparing { run, .. } | Phase::Ready { run, .. } => stopping(run, true),
-                Phase::Starting { run, alive, .. } => stopping(run, alive),
+                Phase::Preparing { .. } | Phase::Ready { .. } | Phase::Starting { .. } => {
+                    has_moved |= self.end(unit, Next::Again, cause);
+                    continue;
+                }
                 Phase::Done if state.want == Want::On && !self.is_shutting_down() => {
                     self.forget_run(unit);
                     self.wait(unit, cause);
@@ -110,9 +106,12 @@ impl Machine {
             return false;
         };
         // A process that is still to be born cannot be asked; it is when it is there.
-        let Phase::Stopping { run, alive: true, stage, .. } = &mut state.phase else {
+        let Phase::Stopping { run, body, stage, .. } = &mut state.phase else {
             return false;
         };
+        if *body == Body::Unborn {
+            return false;
+        }
         let run = *run;
         *stage = Stage::Asked { kill_at: spec.stop.timeout_ms.map(|ms| now.after(ms)) };
         self.tell(Action::Terminate(unit, run));
@@ -275,20 +274,27 @@ impl Machine {
     /// A unit that runs ends it because it is not well.
     pub(super) fn give_up(&mut self, unit: UnitId, cause: Cause, now: Tick) {
         let next = self.fail(unit, None, now);
+        self.end(unit, next, cause);
+    }
+
+    /// A unit that runs turns to stopping; it is signalled when its turn comes.
+    fn end(&mut self, unit: UnitId, next: Next, cause: Cause) -> bool {
         let Some(state) = self.unit(unit) else {
-            return;
+            return false;
         };
-        let (run, alive) = match state.phase {
-            Phase::Preparing { run, .. } | Phase::Ready { run, .. } => (run, true),
-            Phase::Starting { run, alive, .. } => (run, alive),
+        let (run, body) = match state.phase {
+            Phase::Preparing { run, step, .. } => (run, Body::Step(step)),
+            Phase::Starting { run, alive: false, .. } => (run, Body::Unborn),
+            Phase::Starting { run, .. } | Phase::Ready { run, .. } => (run, Body::Main),
             Phase::Down
             | Phase::Waiting { .. }
             | Phase::Done
             | Phase::Stopping { .. }
             | Phase::Backoff { .. }
-            | Phase::Failed => return,
+            | Phase::Failed => return false,
         };
-        self.enter(unit, Phase::Stopping { run, alive, stage: Stage::Ordered, next }, cause);
+        self.enter(unit, Phase::Stopping { run, body, stage: Stage::Ordered, next }, cause);
+        true
     }
 
     /// Nothing is left of a run.
