@@ -1,5 +1,7 @@
 //! The model.
 #![allow(missing_docs, reason = "draft")]
+#[path = "model/classes.rs"]
+mod classes;
 #[path = "model/graph.rs"]
 mod graph;
 #[path = "model/live.rs"]
@@ -15,31 +17,63 @@ mod walk;
 #[path = "model/world.rs"]
 mod world;
 
-use graph::{Graph, PLAIN, EDGES, Traits};
-use pisup::machine::spec::{Kind, Policy};
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::Instant;
+
+use classes::Class;
+use walk::Counts;
 
 #[test]
-fn draft() {
-    let get = |k: &str| std::env::var(k).unwrap_or_default();
-    let t = Traits { steps: get("STEPS").parse().unwrap_or(0), gate: get("GATE") == "1", condition: get("COND") == "1", sweeps: get("SWEEPS") == "1", watchdog: get("DOG") == "1", patient: get("PATIENT") == "1", ..PLAIN };
-    let n: usize = get("N").parse().unwrap_or(1);
-    let mut total = walk::Counts::default();
-    for policy in Policy::ALL { for kind in [Kind::Service, Kind::Oneshot] {
-        if n > 1 && (kind == Kind::Oneshot || policy != Policy::Always) && get("ALL") != "1" { continue }
-        let t = Traits { kind, policy, ..t };
-        let lists: Vec<Vec<graph::Edge>> = match n {
-            1 => vec![vec![]],
-            2 => EDGES.iter().map(|e| vec![*e]).collect(),
-            _ => EDGES.iter().skip(1).map(|e| vec![*e, graph::Edge::None, *e]).collect(),
-        };
-        for edges in lists {
-            let g = Graph { units: vec![t; n], edges, conflicts: vec![] };
-            let start = std::time::Instant::now();
-            match walk::walk(&g, 3_000_000) {
-                Ok(c) => { println!("{} {c:?} {:?}", g.name(), start.elapsed()); total += c; }
-                Err(why) => panic!("{why}"),
+fn every_day() {
+    walk_all(&classes::short());
+}
+
+#[test]
+#[ignore = "takes minutes; `make model` runs it, optimised"]
+fn every_state_of_every_small_graph() {
+    walk_all(&classes::full());
+}
+
+/// Walks through all graphs, on all processors, and prints what was seen.
+fn walk_all(classes: &[Class]) {
+    let total = classes.iter().fold(Counts::default(), |mut total, class| {
+        let start = Instant::now();
+        let counts = walk_class(class);
+        say(class.name, counts, start);
+        total += counts;
+        total
+    });
+    say("in total", total, Instant::now());
+}
+
+fn walk_class(class: &Class) -> Counts {
+    let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let next = Mutex::new(class.graphs.iter());
+    let total = Mutex::new(Counts::default());
+    std::thread::scope(|scope| {
+        let work = || {
+            while let Some(graph) = next.lock().ok().and_then(|mut graphs| graphs.next()) {
+                match walk::walk(graph, class.most) {
+                    Ok(counts) => *total.lock().expect("nobody panicked") += counts,
+                    Err(story) => panic!("{story}"),
+                }
             }
+        };
+        for _ in 0..workers {
+            scope.spawn(work);
         }
-    }}
-    println!("{total:?}");
+    });
+    total.into_inner().expect("nobody panicked")
+}
+
+fn say(name: &str, counts: Counts, start: Instant) {
+    let Counts { graphs, states, edges, echoes } = counts;
+    // Straight to the terminal: what was walked is worth knowing when all went well, too.
+    let _ = writeln!(
+        std::io::stdout(),
+        "model: {name:24} {graphs:4} graphs {states:9} states {edges:10} edges \
+         {echoes:10} echoes {:6.1} s",
+        start.elapsed().as_secs_f64()
+    );
 }

@@ -54,22 +54,34 @@ impl Machine {
     fn boot(&mut self) {
         for unit in graph::ids(self.specs.len()) {
             if self.spec(unit).is_some_and(|spec| spec.is_enabled) {
-                self.want(unit, &Cause::Boot);
+                self.want_unrivalled(unit, &Cause::Boot);
             }
         }
     }
 
-    /// Wants a unit, all that it needs, and what those prefer and nobody stopped by name.
+    /// Wants a unit, all that it needs, and what those prefer, as far as nobody stopped it by
+    /// name and nothing is in its way.
     pub(super) fn want(&mut self, unit: UnitId, cause: &Cause) {
         let needed = graph::needed(&self.specs, unit);
         let wanted = graph::wanted(&self.specs, &needed);
+        for each in needed {
+            self.ask(each, if each == unit { cause.clone() } else { Cause::PulledBy(unit) });
+        }
         for each in wanted {
-            if self.unit(each).is_some_and(|state| state.want == Want::Idle) {
+            let is_idle = self.unit(each).is_some_and(|state| state.want == Want::Idle);
+            if is_idle && self.rivals(each).is_empty() {
                 self.ask(each, Cause::PulledBy(unit));
             }
         }
-        for each in needed {
-            self.ask(each, if each == unit { cause.clone() } else { Cause::PulledBy(unit) });
+    }
+
+    /// Wants a unit, unless something is wanted that conflicts with it.
+    fn want_unrivalled(&mut self, unit: UnitId, cause: &Cause) {
+        let rivals = self.rivals(unit);
+        if rivals.is_empty() {
+            self.want(unit, cause);
+        } else {
+            self.tell(Action::Refused(unit, rivals));
         }
     }
 
@@ -99,15 +111,10 @@ impl Machine {
             self.tell(Action::Refused(unit, Vec::new()));
             return;
         }
-        let rivals = self.rivals(unit);
-        if rivals.is_empty() {
-            self.want(unit, &Cause::StartAsked);
-        } else {
-            self.tell(Action::Refused(unit, rivals));
-        }
+        self.want_unrivalled(unit, &Cause::StartAsked);
     }
 
-    /// The units that are wanted and conflict with this one or with what it needs.
+    /// The units that are wanted, or still there, and conflict with this one or what it needs.
     fn rivals(&self, unit: UnitId) -> Vec<UnitId> {
         let needed = graph::needed(&self.specs, unit);
         let is_rival = |one: UnitId, other: UnitId| {
@@ -116,7 +123,9 @@ impl Machine {
         };
         let is_wanted = |id: UnitId| {
             needed.contains(&id)
-                || self.unit(id).is_some_and(|state| state.want == Want::On || state.is_live())
+                || self.unit(id).is_some_and(|state| {
+                    state.want == Want::On || state.is_live() || state.undead.is_some()
+                })
         };
         graph::ids(self.specs.len())
             .filter(|id| is_wanted(*id) && needed.iter().any(|each| is_rival(*each, *id)))

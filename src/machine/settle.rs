@@ -32,31 +32,25 @@ impl Machine {
                 continue;
             };
             let unit = UnitId(index);
-            let Some(state) = self.unit(unit) else {
-                continue;
-            };
-            let phase = match state.phase {
-                Phase::Preparing { .. } | Phase::Ready { .. } | Phase::Starting { .. } => {
-                    has_moved |= self.end(unit, Next::Again, cause);
-                    continue;
-                }
-                Phase::Done if state.want == Want::On && !self.is_shutting_down() => {
-                    self.forget_run(unit);
-                    self.wait(unit, cause);
-                    has_moved = true;
-                    continue;
-                }
-                Phase::Done => Phase::Down,
-                Phase::Down
-                | Phase::Waiting { .. }
-                | Phase::Stopping { .. }
-                | Phase::Backoff { .. }
-                | Phase::Failed => continue,
-            };
-            self.enter(unit, phase, cause);
-            has_moved = true;
+            if self.unit(unit).is_some_and(|state| state.phase == Phase::Done) {
+                self.undo(unit, cause);
+                has_moved = true;
+            } else {
+                has_moved |= self.end(unit, Next::Again, cause);
+            }
         }
         has_moved
+    }
+
+    /// What a oneshot did counts no more.
+    fn undo(&mut self, unit: UnitId, cause: Cause) {
+        self.forget_run(unit);
+        let is_wanted = self.unit(unit).is_some_and(|state| state.want == Want::On);
+        if is_wanted && !self.is_shutting_down() {
+            self.wait(unit, cause);
+        } else {
+            self.enter(unit, Phase::Down, cause);
+        }
     }
 
     /// Signals those whose followers are gone.

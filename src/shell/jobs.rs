@@ -75,6 +75,7 @@ impl Shell {
         let goals: Vec<(UnitId, Goal)> =
             events.iter().map(|event| self.goal(event)).collect::<Option<_>>().unwrap_or_default();
         for event in events {
+            self.refused = None;
             self.push(event);
             self.pump();
             if let Some((unit, rivals)) = self.refused.take() {

@@ -62,6 +62,8 @@ pub struct Graph {
     pub edges: Vec<Edge>,
     /// Pairs that conflict.
     pub conflicts: Vec<(u16, u16)>,
+    /// Kinds and policies are those of the moment, all of them at every event.
+    pub is_mixed: bool,
 }
 
 /// The pairs of units, in the order of `Graph::edges`.

@@ -4,7 +4,7 @@
 //! states whose futures meet share the rest of it: every state is played from once.
 
 use pisup::machine::explore::Snapshot;
-use pisup::machine::spec::{Conditions, Gate, Kind, Policy};
+use pisup::machine::spec::{Conditions, Gate, Kind};
 use pisup::machine::{Event, Exit, Hold, Machine, Phase, UnitId, Want};
 
 use crate::graph::KEY;
@@ -205,13 +205,11 @@ fn unit_at_rest(
         .iter()
         .any(|dep| snap.units[dep.index()].want == Want::Stopped)
     {
-        let is_down = matches!(state.phase, Phase::Waiting { on: Hold::Stopped(_) | Hold::Needs(_), .. } | Phase::Failed);
-        return is_so(is_down && !has_process, "what it needs was stopped, and it does not wait");
+        let is_held = matches!(state.phase, Phase::Waiting { .. } | Phase::Failed);
+        is_so(is_held && !has_process, "what it needs was stopped, and it does not wait")?;
     }
     match &state.phase {
-        Phase::Ready { .. } => is_so(spec.kind == Kind::Service, "ready for ever, a oneshot"),
-        Phase::Done => is_so(spec.kind == Kind::Oneshot, "done, a service"),
-        Phase::Failed => Ok(()),
+        Phase::Ready { .. } | Phase::Done | Phase::Failed => Ok(()),
         Phase::Waiting { on, .. } => {
             let dep = match on {
                 Hold::Needs(dep) | Hold::Stopped(dep) | Hold::Broken(dep) | Hold::Ended(dep) => dep,
@@ -222,10 +220,4 @@ fn unit_at_rest(
         }
         _ => Err("does not come to rest".to_owned()),
     }
-}
-
-/// Whether a unit may rest as failed: with this policy there is a way to it.
-#[expect(dead_code, reason = "kept")]
-const fn may_fail(policy: Policy) -> bool {
-    matches!(policy, Policy::Never)
 }

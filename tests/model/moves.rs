@@ -2,7 +2,7 @@
 
 use pisup::machine::event::Values;
 use pisup::machine::explore::Snapshot;
-use pisup::machine::spec::{Conditions, Gate, Spec};
+use pisup::machine::spec::{Conditions, Gate, Kind, Policy, Spec};
 use pisup::machine::{Event, Exit, Machine, Next, Phase, Run, Stage, Tick, UnitId};
 
 use crate::graph::{FATAL, KEY};
@@ -15,6 +15,8 @@ use crate::world::{Process, What, World};
 pub enum Move {
     /// The machine is told.
     Tell(Event),
+    /// As the move in it, while its unit is of this kind and has this policy.
+    Under(Kind, Policy, Box<Move>),
     /// The deadline of a unit's phase comes.
     Due(UnitId),
     /// A unit has been where it is for very long.
@@ -29,8 +31,59 @@ fn why() -> String {
     String::new()
 }
 
-/// All that may happen next.
-pub fn all(machine: &Machine, snap: &Snapshot, world: &World, is_first: bool) -> Vec<Move> {
+/// All that may happen next. In a mixed graph kinds and policies are no traits of units: every
+/// event that they bear on is told once under each.
+pub fn all(
+    machine: &Machine,
+    snap: &Snapshot,
+    world: &World,
+    is_first: bool,
+    is_mixed: bool,
+) -> Vec<Move> {
+    let moves = plain(machine, snap, world, is_first);
+    if !is_mixed {
+        return moves;
+    }
+    let mixed = moves.into_iter().flat_map(|step| {
+        let readings = readings(snap, &step);
+        let under = |(kind, policy)| Move::Under(kind, policy, Box::new(step.clone()));
+        let mut all: Vec<Move> = readings.iter().copied().map(under).collect();
+        all.push(step);
+        all
+    });
+    mixed.collect()
+}
+
+/// The kinds and policies under which a move leads elsewhere than for a service that always comes
+/// back. `OnFailure` differs from `Always` in the end of a ready unit alone.
+fn readings(snap: &Snapshot, step: &Move) -> &'static [(Kind, Policy)] {
+    const NEVER: (Kind, Policy) = (Kind::Service, Policy::Never);
+    const ONESHOT: (Kind, Policy) = (Kind::Oneshot, Policy::Always);
+    let unit = match step {
+        Move::Due(unit) => *unit,
+        Move::Tell(event) => match event {
+            Event::Exited(unit, ..)
+            | Event::Prepared(unit, _, _, Err(_))
+            | Event::SpawnFailed(unit, ..)
+            | Event::Spawned(unit, _)
+            | Event::Held(unit, ..)
+            | Event::Unhealthy(unit, ..) => *unit,
+            _ => return &[],
+        },
+        _ => return &[],
+    };
+    match (&snap.units[unit.index()].phase, step) {
+        (Phase::Starting { .. }, Move::Tell(Event::Spawned(..) | Event::Held(..))) => &[ONESHOT],
+        (Phase::Starting { .. }, Move::Tell(Event::Exited(..))) => &[ONESHOT, NEVER],
+        (Phase::Ready { .. }, Move::Tell(Event::Exited(..))) => {
+            &[(Kind::Service, Policy::OnFailure), NEVER]
+        }
+        (Phase::Preparing { .. } | Phase::Starting { .. } | Phase::Ready { .. }, _) => &[NEVER],
+        _ => &[],
+    }
+}
+
+fn plain(machine: &Machine, snap: &Snapshot, world: &World, is_first: bool) -> Vec<Move> {
     let mut moves = Vec::new();
     if is_first {
         moves.push(Move::Tell(Event::Boot));
@@ -188,7 +241,9 @@ fn again(unit: UnitId, process: &Process, spec: &Spec, phase: &Phase, events: &m
     } else {
         events.push(Event::Swept(unit, run));
     }
-    if !spec.readiness.gates.is_empty() && spec.readiness.gates.without(process.held).is_empty() {
+    // In a mixed graph one that was a oneshot becomes ready when it is told again.
+    let is_starting = matches!(phase, Phase::Starting { alive: true, .. });
+    if !is_starting && !spec.readiness.gates.is_empty() && spec.readiness.gates.without(process.held).is_empty() {
         events.push(Event::Held(unit, run, Gate::Notify));
     }
     if !matches!(phase, Phase::Ready { .. }) {
@@ -201,7 +256,7 @@ fn again(unit: UnitId, process: &Process, spec: &Spec, phase: &Phase, events: &m
 pub fn pass(snap: &mut Snapshot, step: &Move) {
     let mut count = 0;
     match step {
-        Move::Tell(_) => {}
+        Move::Tell(_) | Move::Under(..) => {}
         Move::Due(unit) => {
             // Of a ready unit the first instant is since when, of one that stops the second its
             // next try.

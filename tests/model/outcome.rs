@@ -42,6 +42,7 @@ pub fn of_unit(
                 && *step.step == Move::Old(unit)
                 && before.failures > 0;
             let is_done = after.phase == Phase::Done && before.phase != Phase::Done;
+            is_so(keeps_its_way(step, before, after), "goes elsewhere than its end said")?;
             let count = if is_stable || is_done { 0 } else { before.failures };
             is_so(after.failures == count, "failures counted out of turn")?;
             let is_resting = after.want == Want::Rest && before.want != Want::Rest;
@@ -56,6 +57,22 @@ fn notes<'a>(step: &'a Step<'_>, unit: UnitId) -> impl Iterator<Item = &'a Cause
         Action::Note(own, cause) if *own == unit => Some(cause),
         _ => None,
     })
+}
+
+/// Without an end of its own a unit goes where it was going, or comes back.
+fn keeps_its_way(step: &Step<'_>, before: &UnitState, after: &UnitState) -> bool {
+    let way = |state: &UnitState| match state.phase {
+        Phase::Stopping { next, .. } => Some(next),
+        _ => None,
+    };
+    let was_done = before.phase == Phase::Done || way(before) == Some(Next::Done);
+    let is_as_told = match (way(before), way(after)) {
+        (Some(old), Some(new)) => old == new || new == Next::Again,
+        (None, Some(new)) => new == Next::Again,
+        (_, None) => true,
+    };
+    let is_time = matches!(step.step, Move::RetryPast(_));
+    (is_as_told || is_time) && (after.phase != Phase::Done || was_done)
 }
 
 enum Outcome {

@@ -116,7 +116,7 @@ fn command(step: &Step<'_>) -> Verdict {
     let is_refused = step.actions.iter().any(|action| matches!(action, Action::Refused(..)));
     match event {
         Event::Start(unit) | Event::Restart(unit) => {
-            let must = before.is_shutting_down() || has_rivals(step, *unit);
+            let must = before.is_shutting_down() || has_rivals(step, before, *unit);
             is_so(is_refused == must, "refused without a reason, or not in spite of one")?;
             if is_refused {
                 let is_same = *before == *step.after && step.actions.len() == 1;
@@ -180,7 +180,8 @@ fn started(step: &Step<'_>, unit: UnitId) -> Verdict {
         let index = other.index();
         let (old, new) = (step.before.snap.units[index].want, step.after.units[index].want);
         let is_pulled = old == Want::Idle && pulled.contains(&other);
-        let rivals = has_rivals(step, other);
+        let rivals = has_rivals(step, &step.before.snap, other)
+            || has_rivals(step, step.after, other);
         is_so(new == old || is_pulled && new == Want::On, "a start moved a stranger")?;
         is_so(!is_pulled || rivals || new == Want::On, "a start left out what is wanted")?;
     }
@@ -188,11 +189,11 @@ fn started(step: &Step<'_>, unit: UnitId) -> Verdict {
 }
 
 /// Whether something is there, or wanted, that conflicts with a unit or its needs.
-fn has_rivals(step: &Step<'_>, unit: UnitId) -> bool {
+fn has_rivals(step: &Step<'_>, snap: &Snapshot, unit: UnitId) -> bool {
     let mut own = closure(step.machine, unit, needs);
     own.push(unit);
     step.machine.units().any(|(other, spec, _)| {
-        let state = &step.before.snap.units[other.index()];
+        let state = &snap.units[other.index()];
         let is_there = state.want == Want::On || state.is_live() || state.undead.is_some();
         (is_there || own.contains(&other)) && own.iter().any(|each| spec.conflicts.contains(each))
     })

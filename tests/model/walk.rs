@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use pisup::machine::explore::Snapshot;
-use pisup::machine::{Action, Event, Machine, Phase, Tick, UnitId};
+use pisup::machine::spec::{Kind, Policy};
+use pisup::machine::{Action, Event, Machine, Next, Phase, Spec, Tick, UnitId, Want};
 
 use crate::graph::Graph;
 use crate::live::{self, Known};
@@ -18,9 +19,6 @@ pub const NOW: Tick = Tick(1_000_000_000);
 pub const FAR: Tick = Tick(2_000_000_000);
 /// The deadline of a shutdown.
 pub const BY: Tick = Tick(1_000_120_000);
-
-/// More failures in a row than these are not told apart.
-const MOST_FAILURES: u32 = 1;
 
 /// A machine and its world, with names that do not tell equal ones apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +53,7 @@ pub struct Walk {
     machine: Machine,
     queue: VecDeque<(State, Print)>,
     seen: Prints,
+    is_mixed: bool,
     /// From where and by what a state was reached first; kept only to tell of a failure.
     origin: Option<HashMap<Print, (Print, Move)>>,
 }
@@ -77,6 +76,7 @@ impl Walk {
             machine,
             queue: VecDeque::from([(first, mark)]),
             seen: Prints::from_iter([mark]),
+            is_mixed: graph.is_mixed,
             origin: tells.then(HashMap::new),
         }
     }
@@ -90,7 +90,7 @@ impl Walk {
                 self.listen(&state).map_err(|why| self.story(mark, None, &state, &why))?;
             live::ends_well(&mut self.machine, &state, mark, &mut known)
                 .map_err(|why| self.story(mark, None, &state, &why))?;
-            for step in moves::all(&self.machine, &state.snap, &state.world, counts.states == 1) {
+            for step in self.moves(&state, counts.states == 1) {
                 counts.edges += 1;
                 let next = advance(&mut self.machine, &state, &step)
                     .map_err(|why| self.story(mark, Some(&step), &state, &why))?;
@@ -107,6 +107,10 @@ impl Walk {
             }
         }
         Ok(counts)
+    }
+
+    fn moves(&self, state: &State, is_first: bool) -> Vec<Move> {
+        moves::all(&self.machine, &state.snap, &state.world, is_first, self.is_mixed)
     }
 
     /// Tells what has no consequence, and looks whether it has one.
@@ -154,6 +158,13 @@ impl Walk {
 
 /// The state after a move; an error is a property that does not hold.
 pub fn advance(machine: &mut Machine, state: &State, step: &Move) -> Result<State, String> {
+    if let Move::Under(kind, policy, step) = step {
+        let specs: Vec<Spec> = machine.units().map(|(_, spec, _)| spec.clone()).collect();
+        dress(machine, |_| (*kind, *policy));
+        let next = advance(machine, state, step);
+        dress(machine, |unit| (specs[unit.index()].kind, specs[unit.index()].restart.policy));
+        return next;
+    }
     let mut world = state.world.clone();
     let event = match step {
         Move::Tell(event) => {
@@ -191,6 +202,16 @@ pub fn advance(machine: &mut Machine, state: &State, step: &Move) -> Result<Stat
     Ok(next)
 }
 
+/// Gives all units a kind and a policy.
+fn dress(machine: &mut Machine, with: impl Fn(UnitId) -> (Kind, Policy)) {
+    let units: Vec<UnitId> = machine.units().map(|(unit, _, _)| unit).collect();
+    for unit in units {
+        if let Some(spec) = machine.spec_mut(unit) {
+            (spec.kind, spec.restart.policy) = with(unit);
+        }
+    }
+}
+
 /// Makes states equal that differ in nothing the machine can see.
 fn canonicalise(machine: &Machine, state: &mut State) {
     let State { snap, world } = state;
@@ -200,10 +221,28 @@ fn canonicalise(machine: &Machine, state: &mut State) {
         std::cmp::Ordering::Greater => FAR,
     };
     snap.map_ticks(None, place);
+    let is_over = snap.is_shutting_down();
+    let is_alone = snap.units.len() == 1;
     for (unit, _, _) in machine.units() {
         snap.map_ticks(Some(unit), place);
         let own = &mut snap.units[unit.index()];
-        own.failures = own.failures.min(MOST_FAILURES);
+        // Only those who prefer a unit care whether it has failed.
+        let is_preferred = machine.units().any(|(_, spec, _)| spec.prefers().any(|d| d == unit));
+        let most = if is_alone { 2 } else { u32::from(is_preferred) };
+        own.failures = own.failures.min(most);
+        // Nobody comes back from a shutdown, nor from a stop but with a start, which leads all
+        // ends but one the same way.
+        if let Phase::Stopping { next, .. } = &mut own.phase
+            && (is_over || own.want != Want::On && *next != Next::Done)
+        {
+            *next = Next::Again;
+        }
+        if is_over {
+            (own.want, own.failures) = (Want::On, 0);
+            own.exports.clear();
+            own.used.clear();
+            own.bounce = None;
+        }
         match &mut own.phase {
             Phase::Waiting { on, since, .. } => {
                 use pisup::machine::Hold;

@@ -222,8 +222,7 @@ impl World {
                 is_so(missing.is_empty(), "ready while a gate does not hold")?;
                 is_so(spec.kind == Kind::Service, "a oneshot is ready only when it is done")
             }
-            State::Done => is_so(spec.kind == Kind::Oneshot, "a service is done"),
-            State::Down | State::Waiting | State::Backoff | State::Failed => {
+            State::Done | State::Down | State::Waiting | State::Backoff | State::Failed => {
                 let is_free = process.is_none() || self.is_undead(machine, unit);
                 is_so(is_free, "a unit at rest with a process")
             }
