@@ -136,21 +136,20 @@ fn answer(
     let phase = &snap.units[unit.index()].phase;
     let heeds = temper == Temper::Kind && process.is_asked || process.is_killed;
     let exited = |exit| Some(Move::Tell(Event::Exited(unit, run, exit)));
+    let ends = || match process.what {
+        What::Step(step) => Some(Move::Tell(Event::Prepared(unit, run, step, Ok(())))),
+        _ => exited(Exit::Signal(15)),
+    };
     match process.what {
         What::Unborn => Some(Move::Tell(Event::Spawned(unit, run))),
         What::Leftovers => Some(Move::Tell(Event::Swept(unit, run))),
-        What::Step(step) if heeds || matches!(phase, Phase::Preparing { .. }) => {
-            Some(Move::Tell(Event::Prepared(unit, run, step, Ok(()))))
-        }
-        What::Main if heeds => exited(Exit::Signal(15)),
+        What::Step(_) if heeds || matches!(phase, Phase::Preparing { .. }) => ends(),
+        What::Main if heeds => ends(),
         What::Step(_) | What::Main if process.is_asked => {
             // It does not heed TERM; without a timeout it is waited for, as the unit says.
             let due = moves::times(unit, phase).into_iter().find(|t| matches!(t, Move::Due(_)));
-            due.or_else(|| snap.is_patient().then_some(Move::OutOfTime)).or_else(|| {
-                (!snap.is_shutting_down())
-                    .then(|| exited(Exit::Signal(15)))
-                    .flatten()
-            })
+            due.or_else(|| snap.is_patient().then_some(Move::OutOfTime))
+                .or_else(|| if snap.is_shutting_down() { None } else { ends() })
         }
         What::Main => match phase {
             Phase::Starting { .. } if kind == Kind::Oneshot => exited(Exit::Code(0)),

@@ -5,7 +5,7 @@ use pisup::machine::explore::Snapshot;
 use pisup::machine::{Action, Event, Hold, Machine, Next, Phase, Spec, Stage, UnitId, UnitState, Want};
 
 use crate::moves::Move;
-use crate::walk::{State, closure};
+use crate::walk::{NOW, State, closure};
 use crate::world::{World, is_so, undead_run};
 
 /// A step, before and after.
@@ -86,7 +86,7 @@ pub fn judge(step: &Step<'_>, world: &World) -> Verdict {
         let told = |why: String| format!("u{}: {why}", unit.0);
         let before = &step.before.snap.units[unit.index()];
         let after = &step.after.units[unit.index()];
-        stands_well(step, after).map_err(told)?;
+        stands_well(step, unit, after).map_err(told)?;
         if must_leave(step, unit, spec, after) && is_staying(after) {
             return Err(told("has to go, and stays".to_owned()));
         }
@@ -200,11 +200,14 @@ fn has_rivals(step: &Step<'_>, snap: &Snapshot, unit: UnitId) -> bool {
 }
 
 /// The rules for a unit that hold whatever happened.
-fn stands_well(step: &Step<'_>, state: &UnitState) -> Verdict {
+fn stands_well(step: &Step<'_>, unit: UnitId, state: &UnitState) -> Verdict {
     let is_wanted = state.want == Want::On && !step.after.is_shutting_down();
     let is_leaving = matches!(state.phase, Phase::Down | Phase::Stopping { .. });
     is_so(is_wanted || is_leaving, "not wanted, and not down")?;
     is_so(!is_wanted || state.phase != Phase::Down, "wanted, and down")?;
+    let is_delayed = matches!(state.phase, Phase::Backoff { .. });
+    let is_held = is_need_stopped(step.machine, unit);
+    is_so(!(is_delayed && is_held), "to be tried again, though what it needs was stopped")?;
     let has_values = is_staying(state) || state.is_stopping();
     is_so(has_values || state.used.is_empty(), "values of a run that is gone")?;
     is_so(has_values || state.bounce.is_none(), "an order for a run that is gone")
@@ -274,7 +277,12 @@ fn began(
     let life = &world.lives[unit.index()];
     let is_clear = spec.conditions.is_empty() || life.is_clear || is_old;
     is_so(is_clear, "a start before its conditions hold")?;
-    let goes_alone = matches!(before.phase, Phase::Waiting { goes_alone: true, .. });
+    let goes_alone = match &before.phase {
+        Phase::Waiting { goes_alone, on, since } => {
+            *goes_alone || matches!(on, Hold::Wants(_)) && *since != NOW
+        }
+        _ => false,
+    };
     for dep in spec.wants.iter().chain(&spec.after) {
         let state = &step.after.units[dep.index()];
         let is_coming = match state.phase {

@@ -5,9 +5,9 @@ use std::hash::{BuildHasherDefault, Hash, Hasher};
 
 use pisup::machine::explore::Snapshot;
 use pisup::machine::spec::{Kind, Policy};
-use pisup::machine::{Action, Event, Machine, Next, Phase, Spec, Tick, UnitId, Want};
+use pisup::machine::{Action, Event, Machine, Next, Phase, Tick, UnitId, Want};
 
-use crate::graph::Graph;
+use crate::graph::{Graph, PLAIN};
 use crate::live::{self, Known};
 use crate::moves::{self, Move};
 use crate::safety::{self, Step};
@@ -159,10 +159,9 @@ impl Walk {
 /// The state after a move; an error is a property that does not hold.
 pub fn advance(machine: &mut Machine, state: &State, step: &Move) -> Result<State, String> {
     if let Move::Under(kind, policy, step) = step {
-        let specs: Vec<Spec> = machine.units().map(|(_, spec, _)| spec.clone()).collect();
-        dress(machine, |_| (*kind, *policy));
+        dress(machine, *kind, *policy);
         let next = advance(machine, state, step);
-        dress(machine, |unit| (specs[unit.index()].kind, specs[unit.index()].restart.policy));
+        dress(machine, PLAIN.kind, PLAIN.policy);
         return next;
     }
     let mut world = state.world.clone();
@@ -203,12 +202,12 @@ pub fn advance(machine: &mut Machine, state: &State, step: &Move) -> Result<Stat
 }
 
 /// Gives all units a kind and a policy.
-fn dress(machine: &mut Machine, with: impl Fn(UnitId) -> (Kind, Policy)) {
-    let units: Vec<UnitId> = machine.units().map(|(unit, _, _)| unit).collect();
-    for unit in units {
-        if let Some(spec) = machine.spec_mut(unit) {
-            (spec.kind, spec.restart.policy) = with(unit);
-        }
+fn dress(machine: &mut Machine, kind: Kind, policy: Policy) {
+    for unit in 0.. {
+        let Some(spec) = machine.spec_mut(UnitId(unit)) else {
+            return;
+        };
+        (spec.kind, spec.restart.policy) = (kind, policy);
     }
 }
 
