@@ -37,7 +37,8 @@ impl Machine {
             if is_over && !has_left {
                 return Err("a unit that is not wanted stays up");
             }
-            if let Phase::Stopping { body: Body::Unborn, stage: Stage::Asked { .. }, .. } = state.phase
+            if let Phase::Stopping { body: Body::Unborn, stage: Stage::Asked { .. }, .. } =
+                state.phase
             {
                 return Err("a process was asked to end before it was there");
             }

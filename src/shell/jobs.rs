@@ -105,7 +105,7 @@ impl Shell {
         Some((unit, Goal::Up { starts, failures: live.failures }))
     }
 
-    fn refusal(&self, unit: UnitId, rivals: &[UnitId]) -> String {
+    pub(super) fn refusal(&self, unit: UnitId, rivals: &[UnitId]) -> String {
         let name = self.machine.name(unit);
         if self.machine.is_shutting_down() {
             return format!("{name} is not started: everything is being shut down");

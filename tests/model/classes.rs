@@ -40,8 +40,9 @@ pub fn full() -> Vec<Class> {
         class("one unit", one),
         class("two units", exact),
         class("two units, mixed", mixed),
-        class("rivals", rivals(&EDGES)),
-        class("three units, mixed", three(&EDGES)),
+        class("rivals", rivals(&[Edge::None, Edge::Requires, Edge::Binds, Edge::Wants])),
+        class("three units", three()),
+        class("three units, a value", three_with_a_value()),
         class("three units with traits", rotation()),
     ]
 }
@@ -55,16 +56,13 @@ pub fn short() -> Vec<Class> {
         EDGES.iter().map(|edge| mixed_graph(&[PLAIN, PLAIN], &[*edge])).collect();
     for (number, edge) in EDGES.into_iter().enumerate() {
         let at = |index: usize| TRAITS[1 + index % 6];
-        two.push(mixed_graph(&[at(number), at(number + 2)], &[edge]));
+        two.push(plain_graph(&[at(number), at(number + 2)], &[edge]));
     }
-    let mut few = rivals(&[Edge::None, Edge::Wants]);
-    few.retain(|graph| graph.units.len() == 2 || graph.edges.contains(&Edge::Wants));
-    let three = [
-        [Edge::Binds, Edge::None, Edge::Binds],
-        [Edge::Binds, Edge::Requires, Edge::Binds],
-        [Edge::BindsValue, Edge::None, Edge::Binds],
-    ];
-    let three = three.map(|edges| plain_graph(&[PLAIN; 3], &edges)).to_vec();
+    let mut few = rivals(&[Edge::Wants]);
+    few.truncate(2);
+    let chain = [Edge::Binds, Edge::None, Edge::Binds];
+    let triangle = [Edge::Binds, Edge::After, Edge::Binds];
+    let three = [chain, triangle].map(|edges| plain_graph(&[PLAIN; 3], &edges)).to_vec();
     vec![
         class("one unit", one.collect()),
         class("two units, mixed", two),
@@ -133,14 +131,18 @@ fn rivals(edges: &[Edge]) -> Vec<Graph> {
     graphs
 }
 
-/// Every connected graph of three units: what no edge joins does not meet.
+/// Every connected graph of three units: units that no edge joins do not meet, and with one edge
+/// only two of them do. Of graphs that differ in the names of two units alone there is one.
 fn all_of_three(edges: &[Edge]) -> Vec<[Edge; 3]> {
     let mut all = Vec::new();
-    for first in edges {
-        for second in edges {
-            for third in edges {
-                let graph = [*first, *second, *third];
-                if graph.iter().filter(|edge| **edge != Edge::None).count() >= 2 {
+    for (first, one) in edges.iter().enumerate() {
+        for (second, two) in edges.iter().enumerate() {
+            for (third, three) in edges.iter().enumerate() {
+                let graph = [*one, *two, *three];
+                let count = graph.iter().filter(|edge| **edge != Edge::None).count();
+                let is_twin =
+                    *three == Edge::None && first > second || *one == Edge::None && second > third;
+                if count >= 2 && !is_twin {
                     all.push(graph);
                 }
             }
@@ -149,13 +151,30 @@ fn all_of_three(edges: &[Edge]) -> Vec<[Edge; 3]> {
     all
 }
 
-fn three(edges: &[Edge]) -> Vec<Graph> {
-    all_of_three(edges).iter().map(|edges| mixed_graph(&[PLAIN; 3], edges)).collect()
+/// Mixed, but where one comes `after` another: to the machine that is a want that pulls in nothing,
+/// and the graphs with wants in their place are mixed.
+fn three() -> Vec<Graph> {
+    let edges = [Edge::None, Edge::Requires, Edge::Binds, Edge::Wants, Edge::After];
+    let graph = |edges: [Edge; 3]| Graph {
+        is_mixed: !edges.contains(&Edge::After),
+        ..plain_graph(&[PLAIN; 3], &edges)
+    };
+    all_of_three(&edges).into_iter().map(graph).collect()
+}
+
+/// One value, anywhere among needs.
+fn three_with_a_value() -> Vec<Graph> {
+    let edges = [Edge::None, Edge::Requires, Edge::Binds, Edge::RequiresValue, Edge::BindsValue];
+    let mut all = all_of_three(&edges);
+    all.retain(|graph| {
+        graph.iter().filter(|e| matches!(e, Edge::RequiresValue | Edge::BindsValue)).count() == 1
+    });
+    all.iter().map(|edges| plain_graph(&[PLAIN; 3], edges)).collect()
 }
 
 /// Graphs of three units whose traits take turns.
 fn rotation() -> Vec<Graph> {
-    let all = all_of_three(&[Edge::None, Edge::Requires, Edge::Binds, Edge::Wants]);
+    let all = all_of_three(&[Edge::None, Edge::Requires, Edge::Binds]);
     let turn = |(number, edges): (usize, [Edge; 3])| {
         let at = |place: usize| TRAITS[1 + (number + 2 * place) % 6];
         plain_graph(&[at(0), at(1), at(2)], &edges)

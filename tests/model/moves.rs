@@ -61,15 +61,14 @@ fn readings(snap: &Snapshot, step: &Move) -> &'static [(Kind, Policy)] {
     const ONESHOT: (Kind, Policy) = (Kind::Oneshot, Policy::Always);
     let unit = match step {
         Move::Due(unit) => *unit,
-        Move::Tell(event) => match event {
+        Move::Tell(
             Event::Exited(unit, ..)
             | Event::Prepared(unit, _, _, Err(_))
             | Event::SpawnFailed(unit, ..)
             | Event::Spawned(unit, _)
             | Event::Held(unit, ..)
-            | Event::Unhealthy(unit, ..) => *unit,
-            _ => return &[],
-        },
+            | Event::Unhealthy(unit, ..),
+        ) => *unit,
         _ => return &[],
     };
     match (&snap.units[unit.index()].phase, step) {
@@ -243,7 +242,10 @@ fn again(unit: UnitId, process: &Process, spec: &Spec, phase: &Phase, events: &m
     }
     // In a mixed graph one that was a oneshot becomes ready when it is told again.
     let is_starting = matches!(phase, Phase::Starting { alive: true, .. });
-    if !is_starting && !spec.readiness.gates.is_empty() && spec.readiness.gates.without(process.held).is_empty() {
+    if !is_starting
+        && !spec.readiness.gates.is_empty()
+        && spec.readiness.gates.without(process.held).is_empty()
+    {
         events.push(Event::Held(unit, run, Gate::Notify));
     }
     if !matches!(phase, Phase::Ready { .. }) {

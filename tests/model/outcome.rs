@@ -146,7 +146,8 @@ fn deadlines(step: &Step<'_>, spec: &Spec, before: &UnitState, after: &UnitState
     };
     let is_right = match (&before.phase, &after.phase) {
         (_, Phase::Preparing { step, until, .. }) => {
-            let is_same = matches!(before.phase, Phase::Preparing { step: old, .. } if old == *step);
+            let is_same =
+                matches!(before.phase, Phase::Preparing { step: old, .. } if old == *step);
             let limit = spec.prepare_ms.get(usize::from(*step)).copied().flatten();
             *until == if is_kept && is_same { limit.map(|_| FAR) } else { from(limit) }
         }

@@ -2,7 +2,9 @@
 //! the world; nothing is asked of the machine but where its units stand.
 
 use pisup::machine::explore::Snapshot;
-use pisup::machine::{Action, Event, Hold, Machine, Next, Phase, Spec, Stage, UnitId, UnitState, Want};
+use pisup::machine::{
+    Action, Event, Hold, Machine, Next, Phase, Spec, Stage, UnitId, UnitState, Want,
+};
 
 use crate::moves::Move;
 use crate::walk::{NOW, State, closure};
@@ -124,8 +126,7 @@ fn command(step: &Step<'_>) -> Verdict {
             }
             started(step, *unit)?;
             if let Event::Restart(_) = event {
-                let (old, new) =
-                    (&before.units[unit.index()], &step.after.units[unit.index()]);
+                let (old, new) = (&before.units[unit.index()], &step.after.units[unit.index()]);
                 let is_new = new.phase != Phase::Done
                     && !matches!(new.phase, Phase::Stopping { next: Next::Done, .. })
                     && (!is_staying(new) || new.run() != old.run());
@@ -180,8 +181,8 @@ fn started(step: &Step<'_>, unit: UnitId) -> Verdict {
         let index = other.index();
         let (old, new) = (step.before.snap.units[index].want, step.after.units[index].want);
         let is_pulled = old == Want::Idle && pulled.contains(&other);
-        let rivals = has_rivals(step, &step.before.snap, other)
-            || has_rivals(step, step.after, other);
+        let rivals =
+            has_rivals(step, &step.before.snap, other) || has_rivals(step, step.after, other);
         is_so(new == old || is_pulled && new == Want::On, "a start moved a stranger")?;
         is_so(!is_pulled || rivals || new == Want::On, "a start left out what is wanted")?;
     }
@@ -243,15 +244,14 @@ fn has_changed_value(step: &Step<'_>, spec: &Spec, state: &UnitState) -> bool {
 /// What stayed does not stay any more: there has to be a reason.
 fn moved(step: &Step<'_>, unit: UnitId, spec: &Spec, before: &UnitState) -> Verdict {
     let is_own = match step.step {
-        Move::Tell(event) => match event {
+        Move::Due(own)
+        | Move::Tell(
             Event::Exited(own, ..)
             | Event::Prepared(own, ..)
             | Event::SpawnFailed(own, ..)
             | Event::Unhealthy(own, ..)
-            | Event::Restart(own) => *own == unit,
-            _ => false,
-        },
-        Move::Due(own) => *own == unit,
+            | Event::Restart(own),
+        ) => *own == unit,
         _ => false,
     };
     is_so(is_own || must_leave(step, unit, spec, before), "moved, and had no reason to")

@@ -60,9 +60,9 @@ pub struct Walk {
 
 /// Walks through a graph; an error is a history that ends where a property does not hold.
 pub fn walk(graph: &Graph, most: usize) -> Result<Counts, String> {
-    Walk::new(graph, false).run(most).or_else(|first| {
+    Walk::new(graph, false).run(most).map_err(|first| {
         let story = Walk::new(graph, true).run(most).err();
-        Err(format!("{}\n{}", graph.name(), story.unwrap_or(first)))
+        format!("{}\n{}", graph.name(), story.unwrap_or(first))
     })
 }
 
@@ -125,9 +125,8 @@ impl Walk {
             let text = if self.origin.is_some() { format!("{event:?}") } else { String::new() };
             let is_extension = matches!(event, Event::Alive(..) | Event::Extend(..));
             let actions = self.machine.step(event, NOW);
-            let is_moved = self.origin.is_some()
-                && !is_extension
-                && self.machine.snapshot() != state.snap;
+            let is_moved =
+                self.origin.is_some() && !is_extension && self.machine.snapshot() != state.snap;
             if !actions.is_empty() || is_moved {
                 return Err(format!("an echo has consequences: {text} {actions:?}"));
             }
@@ -361,7 +360,7 @@ impl Hasher for Plain {
     }
 
     fn write_u128(&mut self, word: u128) {
-        self.0 = (word >> 64) as u64 ^ word as u64;
+        self.0 = u64::try_from(word >> 64).unwrap_or_default();
     }
 
     fn finish(&self) -> u64 {

@@ -152,7 +152,9 @@ impl World {
 
     fn process(&mut self, unit: UnitId, run: Run) -> Result<&mut Process, String> {
         let process = self.lives[unit.index()].process.as_mut();
-        process.filter(|process| process.run == run).ok_or("a deed on a run that is gone".into())
+        process
+            .filter(|process| process.run == run)
+            .ok_or_else(|| "a deed on a run that is gone".to_owned())
     }
 
     fn signalled(&mut self, unit: UnitId, run: Run) -> Result<&mut Process, String> {
@@ -172,8 +174,7 @@ impl World {
             let is_live = is_there && !self.is_undead(machine, id);
             is_so(!(is_live && spec.binds.contains(&unit)), "a binder meets the next life")?;
         }
-        let process =
-            Process { run, what, is_asked: false, is_killed: false, held: Gates::NONE };
+        let process = Process { run, what, is_asked: false, is_killed: false, held: Gates::NONE };
         self.lives[unit.index()].process = Some(process);
         Ok(())
     }
@@ -263,7 +264,8 @@ fn sees_alike(process: Option<Process>, state: &UnitState) -> bool {
         return run == process.run && state.run().is_none() && is_alike(body, process.what);
     }
     let is_same = state.run() == Some(process.run) && state.undead.is_none();
-    is_same && match (&state.phase, process.what) {
+    is_same
+        && match (&state.phase, process.what) {
             (Phase::Preparing { step, .. }, What::Step(real)) => *step == real,
             (Phase::Starting { alive, .. }, What::Unborn) => !alive,
             (Phase::Starting { alive, .. }, What::Main) => *alive,
