@@ -30,9 +30,6 @@ const TEMPERS: [Temper; 3] = [Temper::Kind, Temper::Stubborn, Temper::Mute];
 #[derive(Default)]
 pub struct Known([Prints; 3]);
 
-/// Longer than any way to the end.
-const MOST_STEPS: usize = 500;
-
 /// Plays on from a state in every temper.
 pub fn ends_well(
     machine: &mut Machine,
@@ -53,29 +50,28 @@ fn play(
     temper: Temper,
     known: &mut Prints,
 ) -> Result<(), String> {
-    let mut way: Vec<Move> = Vec::new();
+    let mut way: Vec<(Print, Move)> = Vec::new();
     let mut mark = mark;
     let mut state: Option<State> = None;
-    while known.insert(mark) {
+    loop {
         let now = state.as_ref().unwrap_or(from);
-        let tell = |way: &[Move], why: &str| {
-            format!("{temper:?} world, left alone: {way:?}\n  {:?}\n  {why}", now.snap.units)
+        let tell = |way: &[(Print, Move)], why: &str| {
+            let moves: Vec<&Move> = way.iter().map(|(_, step)| step).collect();
+            format!("{temper:?} world, left alone: {moves:?}\n  {:?}\n  {why}", now.snap.units)
         };
-        if way.len() > MOST_STEPS {
-            return Err(tell(&way, "never comes to rest"));
+        if !known.insert(mark) {
+            // Known from an earlier way, which came to rest, or from this one, which then does not.
+            let is_circle = way.iter().any(|(print, _)| *print == mark);
+            return if is_circle { Err(tell(&way, "goes round in circles")) } else { Ok(()) };
         }
         let Some(step) = choose(machine, now, temper) else {
             return is_at_rest(machine, now, temper).map_err(|why| tell(&way, &why));
         };
         let next = advance(machine, now, &step).map_err(|why| tell(&way, &why))?;
-        way.push(step);
+        way.push((mark, step));
         mark = print_of(&next);
-        if way.len() > MOST_STEPS / 2 && next == *from {
-            return Err(tell(&way, "goes round in circles"));
-        }
         state = Some(next);
     }
-    Ok(())
 }
 
 /// What happens next in a world of that temper; `None` when it has come to rest.

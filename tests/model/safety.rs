@@ -305,12 +305,20 @@ fn holds(step: &Step<'_>, unit: UnitId, spec: &Spec, state: &UnitState, on: &Hol
         Hold::Stopped(dep) => needs_it(dep) && of(dep).want != Want::On,
         Hold::Broken(dep) => needs_it(dep) && of(dep).phase == Phase::Failed,
         Hold::Ended(dep) => needs_it(dep) && of(dep).want == Want::Rest,
-        Hold::Wants(dep) => spec.prefers().any(|each| each == *dep) && !of(dep).is_up(),
+        Hold::Wants(dep) => spec.prefers().any(|each| each == *dep) && is_on_its_way(of(dep)),
         Hold::Value(dep, key) => !of(dep).exports.contains_key(key),
         Hold::Leaver(dep) => of(dep).is_live() && follows_bound(step, *dep, unit),
         Hold::Undead => state.undead.is_some(),
         Hold::World(set) => !set.is_empty() && *set == state.unmet,
     }
+}
+
+/// Whether one that is merely preferred is worth waiting for: it was never up, and never failed.
+fn is_on_its_way(state: &UnitState) -> bool {
+    let is_wanted = state.want == Want::On || state.is_live();
+    let has_failed = matches!(state.phase, Phase::Backoff { .. } | Phase::Failed)
+        || state.failures > 0 && !state.is_stopping();
+    is_wanted && !has_failed && !state.is_up()
 }
 
 fn follows_bound(step: &Step<'_>, binder: UnitId, unit: UnitId) -> bool {
