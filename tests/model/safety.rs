@@ -140,9 +140,10 @@ fn command(step: &Step<'_>) -> Verdict {
             wants_stay(step, &[*unit])
         }
         Event::Boot => {
-            for (unit, spec, _) in step.machine.units().filter(|(_, spec, _)| spec.is_enabled) {
+            for (unit, _, _) in step.machine.units().filter(|(_, spec, _)| spec.is_enabled) {
                 let is_on = step.after.units[unit.index()].want == Want::On;
-                is_so(is_on || !spec.conflicts.is_empty(), "enabled, and not wanted")?;
+                let is_kept = has_rivals(step, step.after, unit);
+                is_so(is_on || is_kept, "enabled, and not wanted")?;
             }
             Ok(())
         }
