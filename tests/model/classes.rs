@@ -56,7 +56,7 @@ pub fn short() -> Vec<Class> {
         EDGES.iter().map(|edge| mixed_graph(&[PLAIN, PLAIN], &[*edge])).collect();
     for (number, edge) in EDGES.into_iter().enumerate() {
         let at = |index: usize| TRAITS[1 + index % 6];
-        two.push(plain_graph(&[at(number), at(number + 2)], &[edge]));
+        two.push(plain_graph(&[at(number), at(number + 5)], &[edge]));
     }
     let mut few = rivals(&[Edge::Wants]);
     few.truncate(2);

@@ -210,6 +210,14 @@ fn stands_well(step: &Step<'_>, unit: UnitId, state: &UnitState) -> Verdict {
     let is_delayed = matches!(state.phase, Phase::Backoff { .. });
     let is_held = is_need_stopped(step.machine, unit);
     is_so(!(is_delayed && is_held), "to be tried again, though what it needs was stopped")?;
+    if let Phase::Waiting { on: Hold::Wants(dep), since, .. } = &state.phase {
+        let on = &step.after.units[dep.index()].phase;
+        let is_stuck = matches!(
+            on,
+            Phase::Waiting { on: Hold::World(_) | Hold::Value(..) | Hold::Undead, .. }
+        );
+        is_so(*since == NOW || !is_stuck, "waits for good for one that it merely wants")?;
+    }
     let has_values = is_staying(state) || state.is_stopping();
     is_so(has_values || state.used.is_empty(), "values of a run that is gone")?;
     is_so(has_values || state.bounce.is_none(), "an order for a run that is gone")

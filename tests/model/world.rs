@@ -137,6 +137,9 @@ impl World {
                 let process = self.process(*unit, *run)?;
                 let is_over = matches!(process.what, What::Over(_) | What::StepDone(_));
                 is_so(is_over, "released while something of it is there")?;
+                let sweeps = machine.spec(*unit).is_some_and(|spec| spec.stop.sweeps);
+                let is_swept = !matches!(process.what, What::Over(Some(_)));
+                is_so(is_swept || !sweeps, "released, and not swept")?;
                 self.lives[unit.index()].process = None;
                 Ok(())
             }
