@@ -1,6 +1,8 @@
 //! Scenarios on the machine: a history of events, and what it answers.
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing has to fail")]
 
+#[path = "machine/by_hand.rs"]
+mod by_hand;
 #[path = "machine/commands.rs"]
 mod commands;
 #[path = "machine/reload.rs"]
@@ -10,7 +12,9 @@ mod waiting;
 
 use pisup::machine::plan::Planned;
 use pisup::machine::spec::{Conditions, Gates, Kind, Policy, Readiness, Restart, Stop, Use};
-use pisup::machine::{Action, Cause, Event, Exit, Hold, Machine, Run, Spec, State, Tick, UnitId};
+use pisup::machine::{
+    Action, Cause, Event, Exit, Hold, Machine, Run, Spec, State, Tick, UnitId, Want,
+};
 
 fn spec(name: &str) -> Spec {
     Spec {

@@ -9,7 +9,7 @@ use super::event::{Action, Event, Exit, Values};
 use super::graph;
 use super::ids::{Run, Tick, UnitId};
 use super::spec::{Gate, Kind, Policy};
-use super::unit::{Next, Phase, Stage, Want};
+use super::unit::{Body, Next, Phase, Stage, Want};
 use super::{KILL_GRACE_MS, Shutdown};
 
 impl Machine {
@@ -62,7 +62,12 @@ impl Machine {
         let is_enabled = |unit: &UnitId| self.spec(*unit).is_some_and(|spec| spec.is_enabled);
         let enabled: Vec<UnitId> = graph::ids(self.specs.len()).filter(is_enabled).collect();
         for unit in enabled {
-            self.need(unit, &Cause::Boot);
+            let rivals = self.rivals(unit);
+            if rivals.is_empty() {
+                self.need(unit, &Cause::Boot);
+            } else {
+                self.tell(Action::Refused(unit, rivals));
+            }
         }
         self.pull(self.all_on());
     }
@@ -122,10 +127,10 @@ impl Machine {
         let is_new = state.want != Want::On;
         state.want = Want::On;
         match &mut state.phase {
-            // Wherever its end was to lead, it is wanted anew; what ended well is not done twice.
-            Phase::Stopping { next, .. } if *next != Next::Done => *next = Next::Again,
             Phase::Failed | Phase::Backoff { .. } => self.wait(unit, cause),
             Phase::Down if is_new => self.wait(unit, cause),
+            // Where it was going when its run is over, it goes no more.
+            Phase::Stopping { next, .. } if *next != Next::Done => *next = Next::Again,
             Phase::Down
             | Phase::Waiting { .. }
             | Phase::Preparing { .. }
@@ -150,7 +155,7 @@ impl Machine {
         }
     }
 
-    /// The units that are wanted and conflict with this one or with what it needs.
+    /// The units that are wanted, or still there, and conflict with this one or what it needs.
     pub(super) fn rivals(&self, unit: UnitId) -> Vec<UnitId> {
         let needed = graph::needed(&self.specs, unit);
         let is_rival = |one: UnitId, other: UnitId| {
@@ -159,7 +164,9 @@ impl Machine {
         };
         let is_wanted = |id: UnitId| {
             needed.contains(&id)
-                || self.unit(id).is_some_and(|state| state.want == Want::On || state.is_live())
+                || self.unit(id).is_some_and(|state| {
+                    state.want == Want::On || state.is_live() || state.undead.is_some()
+                })
         };
         graph::ids(self.specs.len())
             .filter(|id| is_wanted(*id) && needed.iter().any(|each| is_rival(*each, *id)))
@@ -211,8 +218,7 @@ impl Machine {
                     self.process_gone(unit, run, next, Cause::StepFailed(done, why), now);
                 }
             },
-            Some(Phase::Stopping { .. }) => self.ended(unit, run, Exit::Unknown, now),
-            _ => self.undead_gone(unit, run),
+            _ => self.ended(unit, run, Body::Step(done), Exit::Unknown, now),
         }
     }
 
@@ -225,7 +231,18 @@ impl Machine {
                 *alive = true;
                 self.look_at_gates(unit, now);
             }
-            Phase::Stopping { run: own, alive, .. } if *own == run => *alive = true,
+            Phase::Stopping { run: own, body, stage, .. }
+                if *own == run && *body == Body::Unborn =>
+            {
+                *body = Body::Main;
+                if matches!(stage, Stage::Killed { .. }) {
+                    self.tell(Action::Kill(unit, run));
+                }
+            }
+            _ if state.undead == Some((run, Body::Unborn)) => {
+                state.undead = Some((run, Body::Main));
+                self.tell(Action::Kill(unit, run));
+            }
             _ => {}
         }
     }
@@ -236,11 +253,11 @@ impl Machine {
                 let next = self.fail(unit, None, now);
                 self.gone(unit, run, next, Cause::SpawnFailed(why), now);
             }
-            Some(Phase::Stopping { alive: false, next, .. }) => {
+            Some(Phase::Stopping { body: Body::Unborn, next, .. }) => {
                 let next = *next;
                 self.gone(unit, run, next, Cause::SpawnFailed(why), now);
             }
-            _ => {}
+            _ => self.bury(unit, run, Body::Unborn, false),
         }
     }
 
@@ -342,18 +359,26 @@ impl Machine {
                 let (next, cause) = self.after_exit(unit, exit, now);
                 self.process_gone(unit, run, next, cause, now);
             }
-            Some(Phase::Stopping { .. }) => self.ended(unit, run, exit, now),
-            _ => self.undead_gone(unit, run),
+            _ => {
+                // That it exists may not have been told yet.
+                self.ended(unit, run, Body::Unborn, exit, now);
+                self.ended(unit, run, Body::Main, exit, now);
+            }
         }
     }
 
-    /// The process of a run that was told to end, or was about to be told, has ended.
-    fn ended(&mut self, unit: UnitId, run: Run, exit: Exit, now: Tick) {
-        if let Some(Phase::Stopping { stage, next, .. }) = self.phase_of(unit, run)
-            && !matches!(stage, Stage::Sweeping { .. })
-        {
-            let next = *next;
-            self.process_gone(unit, run, next, Cause::Ended(exit), now);
+    /// The process of a run that was told to end, or was about to be told, has ended; it counts
+    /// only if it is the one that there is, and not a prepare step of long ago.
+    fn ended(&mut self, unit: UnitId, run: Run, gone: Body, exit: Exit, now: Tick) {
+        match self.phase_of(unit, run) {
+            Some(Phase::Stopping { body, next, .. }) if *body == gone => {
+                let next = *next;
+                self.process_gone(unit, run, next, Cause::Ended(exit), now);
+            }
+            _ => {
+                let sweeps = self.spec(unit).is_some_and(|spec| spec.stop.sweeps);
+                self.bury(unit, run, gone, sweeps);
+            }
         }
     }
 
@@ -363,23 +388,17 @@ impl Machine {
                 let next = *next;
                 self.gone(unit, run, next, Cause::Swept, now);
             }
-            _ => {
-                if let Some(state) = self.unit_mut(unit)
-                    && state.undead == Some(run)
-                {
-                    state.undead = None;
-                    self.tell(Action::Release(unit, run));
-                }
-            }
+            _ => self.bury(unit, run, Body::Leftovers, false),
         }
     }
 
-    /// A process that would not die has died after all.
-    fn undead_gone(&mut self, unit: UnitId, run: Run) {
-        if let Some((spec, state)) = self.both(unit)
-            && state.undead == Some(run)
+    /// What there was of an undead run has died after all.
+    fn bury(&mut self, unit: UnitId, run: Run, gone: Body, sweeps: bool) {
+        if let Some(state) = self.unit_mut(unit)
+            && state.undead == Some((run, gone))
         {
-            if spec.stop.sweeps {
+            if sweeps {
+                state.undead = Some((run, Body::Leftovers));
                 self.tell(Action::Sweep(unit, run));
             } else {
                 state.undead = None;
@@ -392,7 +411,7 @@ impl Machine {
     fn process_gone(&mut self, unit: UnitId, run: Run, next: Next, cause: Cause, now: Tick) {
         if self.spec(unit).is_some_and(|spec| spec.stop.sweeps) {
             let stage = Stage::Sweeping { until: now.after(KILL_GRACE_MS) };
-            self.enter(unit, Phase::Stopping { run, alive: true, stage, next }, cause);
+            self.enter(unit, Phase::Stopping { run, body: Body::Leftovers, stage, next }, cause);
             self.tell(Action::Sweep(unit, run));
         } else {
             self.gone(unit, run, next, cause, now);

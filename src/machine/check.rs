@@ -1,7 +1,7 @@
 //! What is always so; looked at after every step where debug assertions are on.
 
 use super::Machine;
-use super::unit::{Phase, Stage, Want};
+use super::unit::{Body, Phase, Stage, Want};
 
 impl Machine {
     /// Names the first rule that does not hold.
@@ -9,7 +9,7 @@ impl Machine {
         let mut runs: alloc::vec::Vec<_> = self
             .units
             .iter()
-            .flat_map(|state| [state.run(), state.undead].into_iter().flatten())
+            .flat_map(|state| [state.run(), state.undead.map(|(run, _)| run)].into_iter().flatten())
             .collect();
         let count = runs.len();
         runs.sort_unstable();
@@ -37,10 +37,15 @@ impl Machine {
             if is_over && !has_left {
                 return Err("a unit that is not wanted stays up");
             }
-            if let Phase::Stopping { alive: false, stage, .. } = state.phase
-                && stage != Stage::Ordered
+            if let Phase::Stopping { body: Body::Unborn, stage: Stage::Asked { .. }, .. } =
+                state.phase
             {
-                return Err("a process was told to end before it was there");
+                return Err("a process was asked to end before it was there");
+            }
+            if let Phase::Stopping { body, stage, .. } = state.phase
+                && (body == Body::Leftovers) != matches!(stage, Stage::Sweeping { .. })
+            {
+                return Err("what is left behind is swept, and nothing else is");
             }
         }
         Ok(())

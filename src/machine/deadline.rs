@@ -5,7 +5,7 @@ use super::event::Action;
 use super::graph;
 use super::ids::{Tick, UnitId};
 use super::spec::{Gates, Kind};
-use super::unit::{Phase, Stage};
+use super::unit::{Body, Phase, Stage};
 use super::{KILL_GRACE_MS, Machine};
 
 impl Machine {
@@ -84,9 +84,9 @@ impl Machine {
                 self.tell(Action::Note(unit, Cause::StopTimeout(ms)));
                 self.kill(unit, now);
             }
-            Phase::Stopping { run, next, stage: Stage::Killed { .. }, .. }
-            | Phase::Stopping { run, next, stage: Stage::Sweeping { .. }, .. } => {
-                state.undead = Some(run);
+            Phase::Stopping { run, body, next, stage: Stage::Killed { .. } }
+            | Phase::Stopping { run, body, next, stage: Stage::Sweeping { .. } } => {
+                state.undead = Some((run, body));
                 self.tell(Action::Note(unit, Cause::WillNotDie));
                 self.go_on(unit, next, Cause::WillNotDie, now);
             }
@@ -104,12 +104,15 @@ impl Machine {
         let Some(state) = self.unit_mut(unit) else {
             return false;
         };
-        if let Phase::Stopping { run, alive: true, stage, .. } = &mut state.phase
+        if let Phase::Stopping { run, body, stage, .. } = &mut state.phase
             && matches!(stage, Stage::Ordered | Stage::Asked { .. })
         {
-            let run = *run;
+            let (run, body) = (*run, *body);
             *stage = Stage::Killed { until: now.after(KILL_GRACE_MS) };
-            self.tell(Action::Kill(unit, run));
+            // A process that is still to be born is killed when it is there.
+            if body != Body::Unborn {
+                self.tell(Action::Kill(unit, run));
+            }
             return true;
         }
         false

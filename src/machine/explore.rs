@@ -1,5 +1,5 @@
-//! For those who walk through all states: machines that differ only in names of runs or in how
-//! far away their deadlines are can be made the same.
+//! For those who walk through all states: a machine without its configuration, which can be
+//! kept, compared and put back, and machines that differ only in names made the same.
 //!
 //! Nothing here decides anything, and the supervisor calls none of it.
 
@@ -7,14 +7,43 @@ use alloc::vec::Vec;
 
 use super::ids::{Run, Tick, UnitId};
 use super::unit::{Next, Phase, Stage};
-use super::{Machine, UnitState};
+use super::{Machine, Shutdown, Spec, UnitState};
+
+/// All that a machine remembers between two steps, without its configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Snapshot {
+    /// The units, as they stand.
+    pub units: Vec<UnitState>,
+    next_run: u32,
+    shutdown: Option<Shutdown>,
+}
 
 impl Machine {
-    /// Moves every instant that a unit knows; with `None`, the deadline of the shutdown.
+    /// What the machine remembers.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let (units, next_run) = (self.units.clone(), self.next_run);
+        Snapshot { units, next_run, shutdown: self.shutdown }
+    }
+
+    /// Takes over what a machine of the same units remembered.
+    pub fn restore(&mut self, from: &Snapshot) {
+        self.units.clone_from(&from.units);
+        (self.next_run, self.shutdown) = (from.next_run, from.shutdown);
+    }
+
+    /// A unit's configuration, to be changed between two steps.
+    pub fn spec_mut(&mut self, unit: UnitId) -> Option<&mut Spec> {
+        self.specs.get_mut(unit.index())
+    }
+}
+
+impl Snapshot {
+    /// Moves every instant of a unit; with `None`, the deadline of the shutdown.
     pub fn map_ticks(&mut self, unit: Option<UnitId>, mut map: impl FnMut(Tick) -> Tick) {
         match unit {
             Some(unit) => {
-                if let Some(state) = self.unit_mut(unit) {
+                if let Some(state) = self.units.get_mut(unit.index()) {
                     for tick in ticks(&mut state.phase) {
                         *tick = map(*tick);
                     }
@@ -25,13 +54,6 @@ impl Machine {
                     shutdown.by = shutdown.by.map(map);
                 }
             }
-        }
-    }
-
-    /// Counts failures only up to `most`.
-    pub fn cap_failures(&mut self, most: u32) {
-        for state in &mut self.units {
-            state.failures = state.failures.min(most);
         }
     }
 
@@ -48,10 +70,22 @@ impl Machine {
         old
     }
 
-    /// The units, as they stand.
+    /// Whether everything has been told to end.
     #[must_use]
-    pub fn states(&self) -> &[UnitState] {
-        &self.units
+    pub const fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
+    /// Whether a shutdown is under way whose deadline has not passed.
+    #[must_use]
+    pub fn is_patient(&self) -> bool {
+        self.shutdown.is_some_and(|shutdown| shutdown.by.is_some())
+    }
+
+    /// Whether the end of everything was told.
+    #[must_use]
+    pub fn has_halted(&self) -> bool {
+        self.shutdown.is_some_and(|shutdown| shutdown.has_halted)
     }
 }
 
@@ -90,5 +124,5 @@ fn runs(state: &mut UnitState) -> impl Iterator<Item = &mut Run> {
         | Phase::Backoff { .. }
         | Phase::Failed => None,
     };
-    present.into_iter().chain(state.undead.as_mut())
+    present.into_iter().chain(state.undead.as_mut().map(|(run, _)| run))
 }

@@ -59,7 +59,7 @@ pub use cause::{Cause, Hold};
 pub use event::{Action, Event, Exit, Values};
 pub use ids::{Run, Tick, UnitId};
 pub use spec::Spec;
-pub use unit::{Next, Phase, Stage, UnitState, Want};
+pub use unit::{Body, Next, Phase, Stage, UnitState, Want};
 pub use view::State;
 
 use alloc::vec::Vec;

@@ -8,7 +8,7 @@ use super::cause::{Cause, Hold};
 use super::event::Action;
 use super::ids::{Run, Tick, UnitId};
 use super::spec::Gates;
-use super::unit::{Next, Phase, Stage, Want};
+use super::unit::{Body, Next, Phase, Stage, Want};
 
 /// Milliseconds from TERM to KILL for a prepare step of a unit whose own stop has no end.
 const STEP_KILL_MS: u64 = 10_000;
@@ -35,38 +35,28 @@ impl Machine {
                 continue;
             };
             let unit = UnitId(index);
-            let Some(state) = self.unit(unit) else {
-                continue;
-            };
-            let stopping = |run, alive| Phase::Stopping {
-                run,
-                alive,
-                stage: Stage::Ordered,
-                next: Next::Again,
-            };
-            let phase = match state.phase {
-                Phase::Preparing { run, .. } | Phase::Ready { run, .. } => stopping(run, true),
-                Phase::Starting { run, alive, .. } => stopping(run, alive),
-                Phase::Done if state.want == Want::On && !self.is_shutting_down() => {
-                    self.forget_run(unit);
-                    self.wait(unit, cause);
-                    has_moved = true;
-                    continue;
-                }
-                Phase::Done => Phase::Down,
-                Phase::Down
-                | Phase::Waiting { .. }
-                | Phase::Stopping { .. }
-                | Phase::Backoff { .. }
-                | Phase::Failed => continue,
-            };
-            self.enter(unit, phase, cause);
-            has_moved = true;
+            if self.unit(unit).is_some_and(|state| state.phase == Phase::Done) {
+                self.undo(unit, cause);
+                has_moved = true;
+            } else {
+                has_moved |= self.end(unit, Next::Again, cause);
+            }
         }
         has_moved
     }
 
-    /// Signals those whose followers are gone; behind the deadline of all, kills the late-born.
+    /// What a oneshot did counts no more.
+    fn undo(&mut self, unit: UnitId, cause: Cause) {
+        self.forget_run(unit);
+        let is_wanted = self.unit(unit).is_some_and(|state| state.want == Want::On);
+        if is_wanted && !self.is_shutting_down() {
+            self.wait(unit, cause);
+        } else {
+            self.enter(unit, Phase::Down, cause);
+        }
+    }
+
+    /// Signals those whose followers are gone; behind the deadline of all, kills at once.
     fn ask_to_end(&mut self, now: Tick) -> bool {
         let is_late = self.shutdown.is_some_and(|shutdown| shutdown.by.is_none());
         let followers = self.followers_to_go();
@@ -117,12 +107,15 @@ impl Machine {
             return false;
         };
         // A process that is still to be born cannot be asked; it is when it is there.
-        let Phase::Stopping { run, alive: true, stage, .. } = &mut state.phase else {
+        let Phase::Stopping { run, body, stage, .. } = &mut state.phase else {
             return false;
         };
-        let run = *run;
+        if *body == Body::Unborn {
+            return false;
+        }
+        let (run, is_step) = (*run, matches!(body, Body::Step(_)));
         // A service may be worth waiting for without end; a step that does not heed TERM is not.
-        let step_ms = state.is_in_step.then_some(STEP_KILL_MS);
+        let step_ms = is_step.then_some(STEP_KILL_MS);
         let patience_ms = spec.stop.timeout_ms.or(step_ms);
         *stage = Stage::Asked { kill_at: patience_ms.map(|ms| now.after(ms)) };
         self.tell(Action::Terminate(unit, run));
@@ -267,7 +260,6 @@ impl Machine {
             return;
         };
         let until = |ms: Option<u64>| ms.map(|ms| now.after(ms));
-        let is_in_step = usize::from(step) < spec.prepare_ms.len();
         if let Some(ms) = spec.prepare_ms.get(usize::from(step)) {
             self.enter(unit, Phase::Preparing { run, step, until: until(*ms) }, cause);
             self.tell(Action::Prepare(unit, run, step));
@@ -276,9 +268,6 @@ impl Machine {
             let phase = Phase::Starting { run, alive: false, held: Gates::NONE, until };
             self.enter(unit, phase, cause);
             self.tell(Action::Spawn(unit, run));
-        }
-        if let Some(state) = self.unit_mut(unit) {
-            state.is_in_step = is_in_step;
         }
     }
 
@@ -291,20 +280,27 @@ impl Machine {
     /// A unit that runs ends it because it is not well.
     pub(super) fn give_up(&mut self, unit: UnitId, cause: Cause, now: Tick) {
         let next = self.fail(unit, None, now);
+        self.end(unit, next, cause);
+    }
+
+    /// A unit that runs turns to stopping; it is signalled when its turn comes.
+    fn end(&mut self, unit: UnitId, next: Next, cause: Cause) -> bool {
         let Some(state) = self.unit(unit) else {
-            return;
+            return false;
         };
-        let (run, alive) = match state.phase {
-            Phase::Preparing { run, .. } | Phase::Ready { run, .. } => (run, true),
-            Phase::Starting { run, alive, .. } => (run, alive),
+        let (run, body) = match state.phase {
+            Phase::Preparing { run, step, .. } => (run, Body::Step(step)),
+            Phase::Starting { run, alive: false, .. } => (run, Body::Unborn),
+            Phase::Starting { run, .. } | Phase::Ready { run, .. } => (run, Body::Main),
             Phase::Down
             | Phase::Waiting { .. }
             | Phase::Done
             | Phase::Stopping { .. }
             | Phase::Backoff { .. }
-            | Phase::Failed => return,
+            | Phase::Failed => return false,
         };
-        self.enter(unit, Phase::Stopping { run, alive, stage: Stage::Ordered, next }, cause);
+        self.enter(unit, Phase::Stopping { run, body, stage: Stage::Ordered, next }, cause);
+        true
     }
 
     /// Nothing is left of a run.

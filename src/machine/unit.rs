@@ -73,8 +73,8 @@ pub enum Phase {
     Stopping {
         /// The run.
         run: Run,
-        /// Whether its process is known to exist.
-        alive: bool,
+        /// What there is of it.
+        body: Body,
         /// How far that has come.
         stage: Stage,
         /// Where the unit goes from here.
@@ -89,6 +89,19 @@ pub enum Phase {
     Failed,
 }
 
+/// What there is of a run that has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Body {
+    /// Its process was asked for; whether it exists is not known.
+    Unborn,
+    /// This prepare step runs.
+    Step(u8),
+    /// Its main process.
+    Main,
+    /// What its main process left behind.
+    Leftovers,
+}
+
 /// How far the end of a run has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stage {
@@ -99,7 +112,7 @@ pub enum Stage {
         /// When patience ends.
         kill_at: Option<Tick>,
     },
-    /// It was killed.
+    /// It was killed, or is when it is born.
     Killed {
         /// When it is given up.
         until: Tick,
@@ -145,10 +158,8 @@ pub struct UnitState {
     pub unmet: Conditions,
     /// The milliseconds between two signs of life that its run asked for itself.
     pub watchdog_ms: Option<u64>,
-    /// What its run has for a process is a prepare step.
-    pub is_in_step: bool,
-    /// A run that was killed and did not die.
-    pub undead: Option<Run>,
+    /// A run that was killed and did not die, and what there is of it.
+    pub undead: Option<(Run, Body)>,
     /// It is in the configuration no more, and is forgotten when it is down.
     pub is_retired: bool,
 }
@@ -166,7 +177,6 @@ impl UnitState {
             bounce: None,
             unmet: Conditions::NONE,
             watchdog_ms: None,
-            is_in_step: false,
             undead: None,
             is_retired: false,
         }

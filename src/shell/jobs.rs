@@ -89,6 +89,7 @@ impl Shell {
         let goals: Vec<(UnitId, Goal)> =
             events.iter().map(|event| self.goal(event)).collect::<Option<_>>().unwrap_or_default();
         for event in events {
+            self.refused = None;
             self.push(event);
             self.pump();
             if let Some((unit, rivals)) = self.refused.take() {
@@ -118,7 +119,7 @@ impl Shell {
         Some((unit, Goal::Up { starts, failures: live.failures }))
     }
 
-    fn refusal(&self, unit: UnitId, rivals: &[UnitId]) -> String {
+    pub(super) fn refusal(&self, unit: UnitId, rivals: &[UnitId]) -> String {
         let name = self.machine.name(unit);
         if self.machine.is_shutting_down() {
             return format!("{name} is not started: everything is being shut down");

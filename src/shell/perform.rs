@@ -43,7 +43,10 @@ impl Shell {
                 self.remember(unit, state, state, &sentence);
                 self.note(unit, sentence);
             }
-            Action::Refused(unit, rivals) => self.refused = Some((unit, rivals)),
+            Action::Refused(unit, rivals) => {
+                log::warn!("{}", self.refusal(unit, &rivals));
+                self.refused = Some((unit, rivals));
+            }
             Action::Halt(undead) => self.halted = Some(undead),
         }
     }
