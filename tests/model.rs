@@ -6,10 +6,10 @@
 //! exist. From each state everything is tried that may happen next: every command on every unit,
 //! shutdown, every end of a prepare step, births told in time or after the death, failed births,
 //! gates, exits of all kinds, bad health, signs of life, extensions, values that come, change, come
-//! back and go, conditions that hold and do not, leftovers swept, and every deadline in *any* order:
-//! no clock decides which comes first, so each history in real time is among those walked. Whatever
-//! may happen may also not happen, so late and lost events are among them too. What is told late or
-//! again must have no consequence, and that is tried in every state (`echoes`).
+//! back and go, conditions that hold and do not, leftovers swept, and every deadline in *any*
+//! order: no clock decides which comes first, so each history in real time is among those walked.
+//! Whatever may happen may also not happen, so late and lost events are among them too. What is
+//! told late or again must have no consequence, and that is tried in every state (`echoes`).
 //!
 //! # Of which graphs
 //!
@@ -35,9 +35,10 @@
 //!
 //! # What holds
 //!
-//! `world.rs` and `safety.rs` have what no step may do, `outcome.rs` what an end leads to, `live.rs`
-//! where every state has to end when no more commands come: in a kind world, in a stubborn one
-//! (only KILL helps) and in a mute one (nothing answers; a shutdown has to end all the same).
+//! `world.rs` and `safety.rs` have what no step may do, `outcome.rs` what an end leads to,
+//! `live.rs` where every state has to end when no more commands come: in a kind world, in a
+//! stubborn one (only KILL helps) and in a mute one (nothing answers; a shutdown has to end all
+//! the same).
 //! `make faults` plants faults in the machine and shows that these rules catch them.
 #![expect(
     clippy::expect_used,
