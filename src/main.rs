@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
-use pisup::ctl::args::{self, Args, Command, Places};
+use pisup::ctl::args::{self, Args, Command, Places, Setup, SetupRole};
 use pisup::ctl::show::Look;
 use pisup::ctl::{Failure, Screen};
+use pisup::setup::{self, Request, Role};
 use pisup::shell::Options;
 use pisup::wire::ctl::code;
 
@@ -42,11 +44,39 @@ fn run(args: &Args, screen: &mut Screen<'_>) -> Result<(), Failure> {
     match &args.command {
         // It has its own exit code and never comes here.
         Command::Supervise => Ok(()),
+        Command::Setup(setup) => set_up(setup, &args.places.config, screen),
         Command::Check { is_json } => {
             pisup::ctl::check::run(pisup::shell::load(&args.places.config), *is_json, screen)
         }
         Command::Ctl(ctl) => pisup::ctl::run(&args.places.run, ctl, screen),
     }
+}
+
+/// Writes a configuration, and checks what came of it together with what was there.
+fn set_up(setup: &Setup, config: &Path, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let (role, options) = match &setup.role {
+        SetupRole::Master(options) => (Role::Master, options),
+        SetupRole::Worker { master, options } => (Role::Worker(master.clone()), options),
+    };
+    let request = Request {
+        role,
+        profile: options.profile.clone(),
+        with_board: options.with_board,
+        is_forced: options.force,
+        from: options.from.clone(),
+        config: config.to_owned(),
+        manifests: options.manifests.clone(),
+        name: options.name.clone(),
+        interface: options.interface.clone(),
+        address: options.address.clone(),
+        cidr: options.cidr.clone(),
+    };
+    setup::run(&request, pisup::shell::defaults, screen.out).map_err(|failure| match failure {
+        setup::Failure::Failed(sentence) => Failure::Failed(sentence),
+        setup::Failure::Output(error) => Failure::Output(error),
+    })?;
+    pisup::ctl::check::run(pisup::shell::load(config), false, screen)?;
+    setup::tell_next(config, screen.out).map_err(Failure::Output)
 }
 
 /// The exit code of a result, after saying on standard error what is wrong.

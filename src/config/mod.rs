@@ -7,6 +7,7 @@
 mod clash;
 mod diag;
 mod difference;
+mod foreign;
 mod graph;
 mod head;
 mod job;
@@ -25,6 +26,7 @@ use std::path::PathBuf;
 
 pub use diag::{Diagnostic, nearest};
 pub use difference::{Change, difference, renumbered};
+pub use foreign::fill;
 pub use words::{signal_name, signal_number};
 
 use diag::File;

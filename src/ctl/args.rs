@@ -2,11 +2,15 @@
 //!
 //! It only takes the words apart. Whether there is a unit of that name is for the supervisor.
 
+mod setup;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use setup::{Setup, SetupOptions, SetupRole};
 
 use crate::wire::ctl::{Request, signal_number};
 
@@ -58,14 +62,16 @@ pub struct Places {
 #[derive(Debug, Subcommand)]
 #[command(disable_help_subcommand = true)]
 pub enum Command {
-    /// Run the supervisor, in the foreground
-    Supervise,
+    /// Write a configuration for this node
+    Setup(Setup),
     /// Check the configuration and tell all that is wrong with it
     Check {
         /// Print JSON
         #[arg(long = "json")]
         is_json: bool,
     },
+    /// Run the supervisor, in the foreground
+    Supervise,
     /// Talk to the supervisor that runs
     Ctl(Ctl),
 }
@@ -239,6 +245,9 @@ impl CtlCommand {
     }
 }
 
+/// The commands beside `pisup ctl`, in the order in which they are needed.
+const FIRST: (&str, &[&str]) = ("Become a node", &["setup", "check", "supervise"]);
+
 /// The commands of `pisup ctl` as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 3] = [
     ("Ask the supervisor", &["status", "why", "logs", "events", "env"]),
@@ -255,7 +264,7 @@ fn command() -> clap::Command {
     let mut root = Args::command();
     root.build();
     let ctl = root.find_subcommand("ctl").cloned().unwrap_or_default();
-    let below: String = GROUPS.map(|names| group("ctl ", &ctl, names)).concat();
+    let below = group("", &root, FIRST) + &GROUPS.map(|names| group("ctl ", &ctl, names)).concat();
     let ctl_text: String = GROUPS.map(|names| group("", &ctl, names)).concat();
     let template = |commands: &str| {
         format!(
@@ -325,6 +334,8 @@ mod tests {
         grouped.sort_unstable();
         all.sort_unstable();
         assert_eq!(grouped, all);
+        let first = root.get_subcommands().map(clap::Command::get_name);
+        assert_eq!(first.filter(|name| *name != "ctl").collect::<Vec<_>>(), FIRST.1);
     }
 
     #[test]
@@ -382,6 +393,9 @@ mod tests {
             "pisup ctl --timeout s status",
             "pisup ctl --timeout 99999999999999999999s status",
             "pisup supervise now",
+            "pisup setup",
+            "pisup setup worker",
+            "pisup setup master --master 10.0.0.1",
         ] {
             assert!(parse(line.split_whitespace().map(OsString::from)).is_err(), "{line}");
         }

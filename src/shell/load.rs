@@ -80,7 +80,8 @@ fn attempt(directory: &Path) -> Result<Plan, Refusal> {
 }
 
 /// What node.toml need not say because the machine says it.
-fn defaults(hints: &Hints) -> Defaults {
+#[must_use]
+pub fn defaults(hints: &Hints) -> Defaults {
     let mut ask = |request: &[u8]| netlink::ask(request, ends);
     let to = match hints.toward {
         RouteWait::Default => None,

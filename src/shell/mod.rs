@@ -40,7 +40,7 @@ pub mod watchdog;
 pub mod watching;
 
 pub use boot::supervise;
-pub use load::load;
+pub use load::{defaults, load};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::os::fd::OwnedFd;

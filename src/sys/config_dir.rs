@@ -57,6 +57,14 @@ pub fn read_config(directory: &Path) -> ConfigFiles {
     files
 }
 
+/// Whether only root and the caller can put something into a directory; why not as a sentence.
+pub fn check_folder(path: &Path) -> Result<(), String> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = openat(CWD, path, flags, Mode::empty());
+    let folder = folder.map_err(|errno| Fault::of("reading", path.display())(errno).to_string())?;
+    check_writers(&folder, path)
+}
+
 fn read_units(root: &OwnedFd, path: &Path, files: &mut ConfigFiles) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let units = match openat(root, "units", flags, Mode::empty()) {

@@ -9,7 +9,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, fsync, openat,
+    AtFlags, CWD, Dir, FileType, FlockOperation, Mode, OFlags, Stat, flock, fstat, fsync, openat,
     renameat, unlinkat,
 };
 use rustix::io::Errno;
@@ -89,6 +89,32 @@ pub fn make_dir(path: &Path) -> Result<(), Fault> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path);
     made.map_err(|error| Fault::of("making", path.display())(errno(&error)))
+}
+
+/// Gives a file or a directory its mode, whatever the umask was when it was made.
+pub fn set_mode(path: &Path, mode: u32) -> Result<(), Fault> {
+    let done = rustix::fs::chmod(path, Mode::from_raw_mode(mode));
+    done.map_err(Fault::of("changing the mode of", path.display()))
+}
+
+/// The names in a directory, sorted; those after the first `max` that the kernel tells are left
+/// out.
+pub fn names(path: &Path, max: usize) -> Result<Vec<String>, Fault> {
+    let fault = Fault::of("reading", path.display());
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = openat(CWD, path, flags, Mode::empty()).map_err(&fault)?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&directory).map_err(&fault)? {
+        let name = entry.map_err(&fault)?.file_name().to_string_lossy().into_owned();
+        if names.len() == max {
+            break;
+        }
+        if name != "." && name != ".." {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Which file a path or a descriptor means, whatever it is called.
@@ -339,6 +365,20 @@ pub(crate) mod tests {
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert_eq!(AppendFile::open(&link).unwrap_err().errno, Errno::LOOP);
         assert_eq!(AppendFile::open(Path::new("/dev/null")).unwrap_err().errno, Errno::INVAL);
+    }
+
+    #[test]
+    fn names_are_sorted_and_bounded_and_modes_exact() {
+        let dir = TempDir::new("names");
+        for name in ["c", "a", "b"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        assert_eq!(names(dir.path(), 9).unwrap(), ["a", "b", "c"]);
+        assert_eq!(names(dir.path(), 2).unwrap().len(), 2);
+        assert_eq!(names(&dir.path().join("a"), 9).unwrap_err().errno, Errno::NOTDIR);
+        let path = dir.path().join("a");
+        set_mode(&path, 0o777).unwrap();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o777);
     }
 
     #[test]

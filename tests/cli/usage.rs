@@ -9,6 +9,7 @@ fn help_is_a_golden_text() {
         ("--help", "help.txt"),
         ("ctl --help", "help-ctl.txt"),
         ("ctl restart --help", "help-restart.txt"),
+        ("setup worker --help", "help-setup.txt"),
     ] {
         let ended = pisup(line);
         assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));

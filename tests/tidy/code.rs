@@ -20,6 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("sys", &["machine"]),
     ("helper", &["wire", "sys"]),
     ("shell", &["machine", "config", "wire", "sys"]),
+    ("setup", &["config", "wire", "sys"]),
     ("ctl", &["wire", "config", "machine"]),
     ("bin", &["sys"]),
 ];
