@@ -8,7 +8,10 @@ use std::process::ExitCode;
 use pisup::ctl::args::{self, Args, Command, Places, Setup, SetupRole};
 use pisup::ctl::show::Look;
 use pisup::ctl::{Failure, Screen};
-use pisup::setup::{self, Request, Role};
+use pisup::setup::doctor::judge::judge;
+use pisup::setup::doctor::read::{self, Root};
+use pisup::setup::doctor::wants::Wants;
+use pisup::setup::{self, Request, Role, doctor};
 use pisup::shell::Options;
 use pisup::wire::ctl::code;
 
@@ -45,6 +48,7 @@ fn run(args: &Args, screen: &mut Screen<'_>) -> Result<(), Failure> {
         // It has its own exit code and never comes here.
         Command::Supervise => Ok(()),
         Command::Setup(setup) => set_up(setup, &args.places.config, screen),
+        Command::Doctor { is_json } => examine(&args.places.config, *is_json, screen),
         Command::Check { is_json } => {
             pisup::ctl::check::run(pisup::shell::load(&args.places.config), *is_json, screen)
         }
@@ -77,6 +81,18 @@ fn set_up(setup: &Setup, config: &Path, screen: &mut Screen<'_>) -> Result<(), F
     })?;
     pisup::ctl::check::run(pisup::shell::load(config), false, screen)?;
     setup::tell_next(config, screen.out).map_err(Failure::Output)
+}
+
+/// Looks at this machine and tells what was found.
+fn examine(config: &Path, is_json: bool, screen: &mut Screen<'_>) -> Result<(), Failure> {
+    let plan = pisup::shell::load(config);
+    let wants = plan.map(|plan| Wants::of(&plan)).map_err(|errors| errors.len());
+    let facts = read::facts(&Root::new("/"), read::live(), config, wants);
+    let findings = judge(&facts);
+    match doctor::tell(&findings, is_json, screen.out).map_err(Failure::Output)? {
+        0 => Ok(()),
+        failures => Err(Failure::Failed(format!("{failures} of {} fail", findings.len()))),
+    }
 }
 
 /// The exit code of a result, after saying on standard error what is wrong.

@@ -64,6 +64,12 @@ pub struct Places {
 pub enum Command {
     /// Write a configuration for this node
     Setup(Setup),
+    /// Look whether this machine is fit to be a node, and say what makes it so
+    Doctor {
+        /// Print JSON
+        #[arg(long = "json")]
+        is_json: bool,
+    },
     /// Check the configuration and tell all that is wrong with it
     Check {
         /// Print JSON
@@ -246,7 +252,7 @@ impl CtlCommand {
 }
 
 /// The commands beside `pisup ctl`, in the order in which they are needed.
-const FIRST: (&str, &[&str]) = ("Become a node", &["setup", "check", "supervise"]);
+const FIRST: (&str, &[&str]) = ("Become a node", &["setup", "doctor", "check", "supervise"]);
 
 /// The commands of `pisup ctl` as `--help` groups them.
 const GROUPS: [(&str, &[&str]); 3] = [

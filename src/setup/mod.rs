@@ -1,9 +1,10 @@
-//! `pisup setup`: makes a configuration out of a profile.
+//! `pisup setup`: makes a configuration out of a profile. `doctor` looks at the machine it is for.
 //!
 //! A profile is a folder of files that a person could have written. They are copied as they are,
 //! except that `node.toml` is told who this node is. Nothing that somebody changed is written
 //! over, and either all of it is written or nothing.
 
+pub mod doctor;
 mod node;
 mod profile;
 mod target;

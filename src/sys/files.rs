@@ -117,6 +117,28 @@ pub fn names(path: &Path, max: usize) -> Result<Vec<String>, Fault> {
     Ok(names)
 }
 
+/// What a symbolic link says; `None` when there is none.
+#[must_use]
+pub fn link(path: &Path) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let text = rustix::fs::readlink(path, Vec::new()).ok()?;
+    Some(std::ffi::OsString::from_vec(text.into_bytes()).into())
+}
+
+/// Whether there is a file that this process may execute.
+#[must_use]
+pub fn is_program(path: &Path) -> bool {
+    let is_file = matches!(look(path), Found::Something | Found::EmptyFile);
+    is_file && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// Bytes that are free for everybody on the disk of a path.
+#[must_use]
+pub fn free_bytes(path: &Path) -> Option<u64> {
+    let stat = rustix::fs::statvfs(path).ok()?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// Which file a path or a descriptor means, whatever it is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
@@ -377,7 +399,13 @@ pub(crate) mod tests {
         assert_eq!(names(dir.path(), 2).unwrap().len(), 2);
         assert_eq!(names(&dir.path().join("a"), 9).unwrap_err().errno, Errno::NOTDIR);
         let path = dir.path().join("a");
+        assert!(!is_program(&path));
         set_mode(&path, 0o777).unwrap();
+        assert!(is_program(&path) && !is_program(dir.path()));
+        assert_eq!(link(&path), None);
+        std::os::unix::fs::symlink("a", dir.path().join("link")).unwrap();
+        assert_eq!(link(&dir.path().join("link")), Some(PathBuf::from("a")));
+        assert!(free_bytes(dir.path()).is_some() && free_bytes(&path.join("no")).is_none());
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o777);
     }
 

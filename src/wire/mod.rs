@@ -3,6 +3,7 @@
 pub mod check;
 pub mod container;
 pub mod ctl;
+pub mod doctor;
 pub mod engine;
 pub mod envfile;
 pub mod etcd;

@@ -88,6 +88,7 @@ const ARGUED: &[(&str, &str, &str)] = &[
     ("src/wire/mod.rs", "etcd", "it names the module of these documents"),
     ("src/wire/etcd.rs", "etcd", "the documents of that protocol"),
     ("src/helper/owner.rs", "dockerd", "no bridge is deleted under its engine, whose name it is"),
+    ("src/setup/doctor/read/process.rs", "dockerd", "a second engine is told, whose name it is"),
     ("src/helper/owner.rs", "docker0", "the bridge of an engine that was told none"),
 ];
 
