@@ -1,7 +1,7 @@
 #!/bin/bash
 # Says which Debian packages are missing for a target of the Makefile, and installs them as root.
 #
-#     tests/deps.sh GROUP...      GROUP: build | node | real | cross
+#     tests/deps.sh GROUP...      GROUP: build | node | test | real | cross
 #
 # A program that is there is used, wherever it came from. No service is started by the
 # installation: the sandbox has its own daemons, and the machine's are none of our business.
@@ -13,6 +13,7 @@ build="git:git cc:gcc cargo:cargo-web rustc:rustc-web rustfmt:rustfmt-web"
 node="dockerd:docker.io containerd:containerd runc:runc etcd:etcd-server etcdctl:etcd-client
     ip:iproute2 iptables:iptables unshare:util-linux busybox:busybox-static openssl:openssl
     kubectl:kubernetes-client conntrack:conntrack curl:curl python3:python3-minimal"
+test="jq:jq"
 real="/usr/lib/go-1.19/bin/go:golang-1.19-go gcc:gcc /usr/include/stdio.h:libc6-dev"
 # Debian's Rust comes with the source of its std, and with a cargo of the same version.
 cross="/usr/bin/cargo:cargo-web /usr/bin/rustc:rustc-web
@@ -24,7 +25,7 @@ die() { echo "deps.sh: $*" >&2; exit 1; }
 missing() {
     local group pair
     for group in "$@"; do
-        case $group in build | node | real | cross) ;; *) die "unknown group '$group'" ;; esac
+        case $group in build | node | test | real | cross) ;; *) die "unknown group '$group'" ;; esac
         for pair in ${!group}; do
             local wanted=${pair%:*}
             [ -e "$wanted" ] || command -v "$wanted" >/dev/null || echo "${pair#*:}"
