@@ -263,14 +263,15 @@ impl Machine {
 
     fn short(&mut self, unit: UnitId, run: Run, why: String, now: Tick) {
         let phase = self.phase_of(unit, run);
+        if let Some(Phase::Stopping { body: body @ Body::Step(_), .. }) = phase {
+            let body = *body;
+            return self.ended(unit, run, body, Exit::Unknown, now);
+        }
         let is_step = matches!(phase, Some(Phase::Preparing { .. }));
         if !is_step && !matches!(phase, Some(Phase::Starting { alive: false, .. })) {
             return self.spawn_failed(unit, run, why, now);
         }
-        let next = match self.fail(unit, None, now) {
-            Next::Failed => Next::Retry(self.next_try(unit, now)),
-            next => next,
-        };
+        let next = self.count_failure(unit, false, now);
         let cause = Cause::SpawnFailed(why);
         if is_step {
             // The steps before it may have left something behind.

@@ -33,6 +33,16 @@ const fn scramble(seed: u64) -> u64 {
 impl Machine {
     /// Counts a failure and says what follows; `exit` is how the process ended, if it did.
     pub(super) fn fail(&mut self, unit: UnitId, exit: Option<Exit>, now: Tick) -> Next {
+        let is_final = self.spec(unit).is_some_and(|spec| {
+            let is_fatal = matches!(exit, Some(Exit::Code(code))
+                if spec.restart.fatal_exit_codes.contains(&code));
+            is_fatal || spec.restart.policy == Policy::Never
+        });
+        self.count_failure(unit, is_final, now)
+    }
+
+    /// Counts a failure and says what follows: another try, unless this one `is_final`.
+    pub(super) fn count_failure(&mut self, unit: UnitId, is_final: bool, now: Tick) -> Next {
         let salt = self.seed ^ (u64::from(unit.0) << 32);
         let Some((spec, state)) = self.both(unit) else {
             return Next::Again;
@@ -45,9 +55,7 @@ impl Machine {
             if now.since(since) >= stable_ms);
         state.failures = if was_stable { 1 } else { state.failures.saturating_add(1) };
         let failures = state.failures;
-        let is_fatal = matches!(exit, Some(Exit::Code(code))
-            if spec.restart.fatal_exit_codes.contains(&code));
-        if is_fatal || spec.restart.policy == Policy::Never {
+        if is_final {
             return Next::Failed;
         }
         let delay = if was_stable { 0 } else { spec.restart.delay_after(failures, salt) };
@@ -55,14 +63,6 @@ impl Machine {
             self.tell(Action::Note(unit, Cause::Degraded(failures)));
         }
         Next::Retry(now.after(delay))
-    }
-
-    /// When the next try is due after the failures that were counted.
-    pub(super) fn next_try(&self, unit: UnitId, now: Tick) -> Tick {
-        let salt = self.seed ^ (u64::from(unit.0) << 32);
-        let known = self.spec(unit).zip(self.unit(unit));
-        let delay = known.map(|(spec, state)| spec.restart.delay_after(state.failures, salt));
-        now.after(delay.unwrap_or_default())
     }
 
     /// What follows when the main process of a ready service ends without being asked.

@@ -128,3 +128,22 @@ fn a_oneshot_that_counts_no_more_has_no_values() {
     machine.step(Event::Stop(SECOND), Tick(1_000_000));
     assert_eq!(machine.value_in_use(SECOND, FIRST, "KEY"), None);
 }
+
+#[test]
+fn a_step_that_was_never_made_ends_its_run_also_while_that_stops() {
+    let mut tell = told_by_hand(vec![Spec { prepare_ms: vec![None], ..spec("one") }]);
+    tell(Event::Boot);
+    tell(Event::Stop(FIRST));
+    let (_, states) = tell(Event::Short(FIRST, RUN, String::new()));
+    assert_eq!(states, [State::Down]);
+}
+
+#[test]
+fn shortages_in_a_row_degrade_a_unit_of_any_policy() {
+    let restart = Restart { policy: Policy::Never, degraded_after: 1, ..spec("one").restart };
+    let mut tell = told_by_hand(vec![Spec { restart, ..spec("one") }]);
+    tell(Event::Boot);
+    let (actions, states) = tell(Event::Short(FIRST, RUN, String::new()));
+    assert!(actions.contains(&Action::Note(FIRST, Cause::Degraded(1))), "{actions:?}");
+    assert_eq!(states, [State::Backoff]);
+}

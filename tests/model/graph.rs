@@ -77,8 +77,12 @@ pub const FATAL: u8 = 7;
 
 pub const STEP_MS: u64 = 30_000;
 pub const READY_MS: u64 = 600_000;
+/// A step whose unit would be waited for without end has this long after TERM.
+pub const STEP_KILL_MS: u64 = 10_000;
 pub const STOP_MS: u64 = 10_000;
 pub const WATCHDOG_MS: u64 = 20_000;
+/// How often a run may say that it will say that it is alive.
+pub const ALIVE_MS: u64 = 25_000;
 pub const WAIT_MS: u64 = 40_000;
 pub const STABLE_MS: u64 = 15_000;
 pub const DELAY_MS: u64 = 1_000;

@@ -5,7 +5,7 @@ use pisup::machine::explore::Snapshot;
 use pisup::machine::spec::{Conditions, Gate, Kind, Policy, Spec};
 use pisup::machine::{Event, Exit, Machine, Next, Phase, Run, Stage, Tick, UnitId};
 
-use crate::graph::{FATAL, KEY};
+use crate::graph::{ALIVE_MS, FATAL, KEY};
 use crate::outcome::EXTENSION_MS;
 use crate::walk::{BY, FAR, NOW};
 use crate::world::{Process, What, World};
@@ -65,6 +65,7 @@ fn readings(snap: &Snapshot, step: &Move) -> &'static [(Kind, Policy)] {
             Event::Exited(unit, ..)
             | Event::Prepared(unit, _, _, Err(_))
             | Event::SpawnFailed(unit, ..)
+            | Event::Short(unit, ..)
             | Event::Spawned(unit, _)
             | Event::Held(unit, ..)
             | Event::Unhealthy(unit, ..),
@@ -148,10 +149,15 @@ fn news(unit: UnitId, process: &Process, spec: &Spec) -> Vec<Event> {
         What::Step(step) => {
             events.push(Event::Prepared(unit, run, step, Ok(())));
             events.push(Event::Prepared(unit, run, step, Err(why())));
+            // A shortage is told at once, and not of what was killed.
+            if !process.is_killed {
+                events.push(Event::Short(unit, run, why()));
+            }
         }
         What::Unborn => {
             events.push(Event::Spawned(unit, run));
             events.push(Event::SpawnFailed(unit, run, why()));
+            events.push(Event::Short(unit, run, why()));
             // That it exists may be told too late, when it is gone.
             events.extend(exits);
         }
@@ -160,6 +166,7 @@ fn news(unit: UnitId, process: &Process, spec: &Spec) -> Vec<Event> {
             events.push(Event::Extend(unit, run, EXTENSION_MS));
             if spec.readiness.watchdog_ms.is_some() {
                 events.push(Event::Alive(unit, run));
+                events.extend([0, ALIVE_MS].map(|ms| Event::AliveEvery(unit, run, ms)));
             }
             events.extend(exits);
         }
@@ -202,9 +209,11 @@ pub fn echoes(machine: &Machine, snap: &Snapshot, world: &World) -> Vec<Event> {
             Event::Prepared(unit, old, 0, Err(why())),
             Event::Spawned(unit, old),
             Event::SpawnFailed(unit, old, why()),
+            Event::Short(unit, old, why()),
             Event::Held(unit, old, Gate::Notify),
             Event::Extend(unit, old, 1_000),
             Event::Alive(unit, old),
+            Event::AliveEvery(unit, old, ALIVE_MS),
             Event::Unhealthy(unit, old, why()),
             Event::Exited(unit, old, Exit::Code(0)),
             Event::Exited(unit, old, Exit::Signal(9)),
@@ -232,6 +241,7 @@ fn again(unit: UnitId, process: &Process, spec: &Spec, phase: &Phase, events: &m
     if process.what == What::Main {
         events.push(Event::Spawned(unit, run));
         events.push(Event::SpawnFailed(unit, run, why()));
+        events.push(Event::Short(unit, run, why()));
     }
     if process.what == What::Leftovers {
         events.push(Event::Exited(unit, run, Exit::Code(0)));

@@ -2,12 +2,13 @@
 
 use pisup::machine::spec::{Kind, Policy};
 use pisup::machine::{
-    Cause, Event, Exit, KILL_GRACE_MS, Next, Phase, Spec, Stage, Tick, UnitId, UnitState, Want,
+    Body, Cause, Event, Exit, KILL_GRACE_MS, Next, Phase, Spec, Stage, Tick, UnitId, UnitState,
+    Want,
 };
 
 use pisup::machine::Action;
 
-use crate::graph::{DEGRADED_AFTER, DELAY_MS, FATAL, MAX_DELAY_MS};
+use crate::graph::{DEGRADED_AFTER, DELAY_MS, FATAL, MAX_DELAY_MS, STEP_KILL_MS};
 use crate::moves::Move;
 use crate::safety::{Step, stage_of};
 use crate::walk::{FAR, NOW};
@@ -91,6 +92,9 @@ fn expected(step: &Step<'_>, unit: UnitId, spec: &Spec, before: &UnitState) -> O
         }
         Move::Tell(Event::Prepared(own, _, _, Err(_))) if *own == unit && is_preparing => None,
         Move::Tell(Event::SpawnFailed(own, ..)) if *own == unit && is_starting => None,
+        Move::Tell(Event::Short(own, ..)) if *own == unit && (is_preparing || is_starting) => {
+            return Some(Outcome::Failure(Next::Retry(NOW.after(delay(before, false)))));
+        }
         Move::Tell(Event::Unhealthy(own, ..)) if *own == unit && is_ready => None,
         Move::Due(own) if *own == unit && (is_preparing || is_starting || is_ready) => None,
         _ => return None,
@@ -106,12 +110,16 @@ fn expected(step: &Step<'_>, unit: UnitId, spec: &Spec, before: &UnitState) -> O
         return Some(Outcome::Failure(Next::Failed));
     }
     let was_stable = matches!(before.phase, Phase::Ready { since, .. } if since != NOW);
-    let delay = match before.failures {
+    Some(Outcome::Failure(Next::Retry(NOW.after(delay(before, was_stable)))))
+}
+
+/// Milliseconds to the next try.
+const fn delay(before: &UnitState, was_stable: bool) -> u64 {
+    match before.failures {
         _ if was_stable => 0,
         0 => DELAY_MS,
         _ => MAX_DELAY_MS,
-    };
-    Some(Outcome::Failure(Next::Retry(NOW.after(delay))))
+    }
 }
 
 /// Where a unit stands whose run leads to `next`, now or when it has been swept.
@@ -156,23 +164,26 @@ fn deadlines(step: &Step<'_>, spec: &Spec, before: &UnitState, after: &UnitState
             *until == extended(if is_kept { limit.map(|_| FAR) } else { from(limit) })
         }
         (Phase::Ready { since: old, .. }, Phase::Ready { since, watchdog, .. }) if is_kept => {
-            let is_alive = matches!(step.step, Move::Tell(Event::Alive(_, own))
+            let is_alive = matches!(step.step,
+                Move::Tell(Event::Alive(_, own) | Event::AliveEvery(_, own, _))
                 if Some(*own) == after.run());
-            let limit = spec.readiness.watchdog_ms;
+            let limit = after.watchdog_ms(spec);
             (since == old || since.0 == 0)
                 && *watchdog == if is_alive { from(limit) } else { limit.map(|_| FAR) }
         }
         (_, Phase::Ready { since, watchdog, .. }) => {
-            *since == NOW && *watchdog == from(spec.readiness.watchdog_ms)
+            *since == NOW && *watchdog == from(after.watchdog_ms(spec))
         }
-        (_, Phase::Stopping { stage, .. }) => {
+        (_, Phase::Stopping { stage, body, .. }) => {
+            let step_ms = matches!(body, Body::Step(_)).then_some(STEP_KILL_MS);
+            let limit = spec.stop.timeout_ms.or(step_ms);
             let old = stage_of(before).filter(|_| is_kept);
             match (old, stage) {
                 (_, Stage::Ordered) => true,
                 (Some(Stage::Asked { .. }), Stage::Asked { kill_at }) => {
-                    *kill_at == extended(spec.stop.timeout_ms.map(|_| FAR))
+                    *kill_at == extended(limit.map(|_| FAR))
                 }
-                (_, Stage::Asked { kill_at }) => *kill_at == from(spec.stop.timeout_ms),
+                (_, Stage::Asked { kill_at }) => *kill_at == from(limit),
                 (Some(Stage::Killed { until: old }), Stage::Killed { until })
                 | (Some(Stage::Sweeping { until: old }), Stage::Sweeping { until }) => old == until,
                 (_, Stage::Killed { until } | Stage::Sweeping { until }) => {

@@ -3,7 +3,7 @@
 
 use pisup::machine::explore::Snapshot;
 use pisup::machine::{
-    Action, Event, Hold, Machine, Next, Phase, Spec, Stage, UnitId, UnitState, Want,
+    Action, Cause, Event, Hold, Machine, Next, Phase, Spec, Stage, UnitId, UnitState, Want,
 };
 
 use crate::moves::Move;
@@ -163,6 +163,13 @@ fn wants_stay(step: &Step<'_>, but: &[UnitId]) -> Verdict {
 
 /// After a start by name: it and all its needs are wanted, and none of them rests.
 fn started(step: &Step<'_>, unit: UnitId) -> Verdict {
+    for action in step.actions {
+        if let Action::Changed { unit: own, cause, .. } = action {
+            let is_named = *own == unit;
+            is_so(*cause != Cause::StartAsked || is_named, "by name, and not named")?;
+            is_so(*cause != Cause::PulledBy(unit) || !is_named, "pulled in by itself")?;
+        }
+    }
     let mut on = closure(step.machine, unit, needs);
     on.push(unit);
     for each in &on {
@@ -220,6 +227,7 @@ fn stands_well(step: &Step<'_>, unit: UnitId, state: &UnitState) -> Verdict {
     }
     let has_values = is_staying(state) || state.is_stopping();
     is_so(has_values || state.used.is_empty(), "values of a run that is gone")?;
+    is_so(has_values || state.watchdog_ms.is_none(), "a watchdog of a run that is gone")?;
     is_so(has_values || state.bounce.is_none(), "an order for a run that is gone")
 }
 
@@ -258,6 +266,7 @@ fn moved(step: &Step<'_>, unit: UnitId, spec: &Spec, before: &UnitState) -> Verd
             Event::Exited(own, ..)
             | Event::Prepared(own, ..)
             | Event::SpawnFailed(own, ..)
+            | Event::Short(own, ..)
             | Event::Unhealthy(own, ..)
             | Event::Restart(own),
         ) => *own == unit,

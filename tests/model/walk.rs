@@ -240,7 +240,9 @@ fn canonicalise(machine: &Machine, state: &mut State) {
             own.exports.clear();
             own.used.clear();
             own.bounce = None;
+            own.watchdog_ms = None;
         }
+        let conditions = machine.spec(unit).map(|spec| spec.conditions).unwrap_or_default();
         match &mut own.phase {
             Phase::Waiting { on, since, .. } => {
                 use pisup::machine::Hold;
@@ -248,10 +250,14 @@ fn canonicalise(machine: &Machine, state: &mut State) {
                 if !matches!(on, Hold::Wants(_) | Hold::World(_)) {
                     *since = Tick(0);
                 }
+                if !matches!(on, Hold::World(_)) {
+                    own.unmet = conditions;
+                    world.lives[unit.index()].is_clear = false;
+                }
             }
-            // Asked for anew when it turns to waiting, and not looked at before.
+            // Asked for anew when nothing else holds it, and not looked at before.
             _ => {
-                own.unmet = machine.spec(unit).map(|spec| spec.conditions).unwrap_or_default();
+                own.unmet = conditions;
                 world.lives[unit.index()].is_clear = false;
             }
         }

@@ -73,7 +73,9 @@ impl World {
                 Err(_) => self.become_(*unit, *run, What::Over(None)),
             },
             Event::Spawned(unit, run) => self.become_(*unit, *run, What::Main),
-            Event::SpawnFailed(unit, run, _) => self.become_(*unit, *run, What::Over(None)),
+            Event::SpawnFailed(unit, run, _) | Event::Short(unit, run, _) => {
+                self.become_(*unit, *run, What::Over(None))
+            }
             Event::Exited(unit, run, exit) => self.become_(*unit, *run, What::Over(Some(*exit))),
             Event::Swept(unit, run) => self.become_(*unit, *run, What::Over(None)),
             Event::Held(unit, run, gate) => {
