@@ -1,0 +1,113 @@
+#!/bin/bash
+# Emulated Raspberry Pi 2s; `make pi` and its sisters call this.
+#
+#     pi.sh up CHAIN        switches pi-1 on with a new card, and waits until all is ready
+#     pi.sh test CHAIN      the same, then a power cut and the same card again; leaves nothing on
+#     pi.sh shell [NAME]    a shell on its console; Ctrl-] leaves it
+#     pi.sh stop            pulls all plugs
+#
+# CHAIN: docker (etcd, flannel, the Docker daemon) or node (kubelet, kube-proxy, API server too).
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+# How long a boot may take: a busy machine with two cores takes thrice as long as a free one.
+limit=${PI_LIMIT:-1500}
+
+# follow NAME: its console as it comes, to this one.
+follow() {
+    tail -n +1 -F "$pi_out/$1.log" 2>/dev/null > >(sed -u 's/\r//; s/^/    /') &
+    following=$!
+}
+
+unfollow() {
+    [ -n "${following-}" ] || return 0
+    kill "$following" 2>/dev/null || true
+    wait "$following" 2>/dev/null || true
+    following=
+}
+
+# ask NAME COMMAND: has its shell run it, and shows what it says.
+ask() {
+    local mark="asked-$RANDOM" before
+    before=$(stat -c %s "$pi_out/$1.log")
+    # The line as it is typed is echoed, and must not be taken for the answer.
+    printf '\n%s; echo ; echo asked-$((%s))\n' "$2" "${mark#asked-}" |
+        socat -u - "UNIX-CONNECT:$pi_out/$1.console" || return 0
+    pi_wait "$1" "$mark" 90 || true
+    tail -c "+$((before + 1))" "$pi_out/$1.log" | sed 's/\r//; s/^/    /'
+}
+
+# told NAME: what its report says.
+told() {
+    sed -n 's/\r//; /^PI-READY/,/^PI-END/{/^PI-END/!p}' "$pi_out/$1.log"
+}
+
+# boot NAME: switches it on; what fell short is said, and the exit code is 1.
+boot() {
+    local began=$SECONDS
+    rm -f "$pi_out/$1.log"
+    pi_on "$1"
+    pi_say "$1: power"
+    follow "$1"
+    if ! pi_wait "$1" PI-END "$limit"; then
+        unfollow
+        pi_say "$1 is not ready $((SECONDS - began)) s after power-on; it says:" >&2
+        if pi_is_on "$1"; then ask "$1" "pisup ctl status; free -m; uptime" >&2; fi
+        pi_say "its whole console: ${pi_out#"$pi_tree"/}/$1.log" >&2
+        return 1
+    fi
+    unfollow
+    echo
+    told "$1"
+    pi_say "$1: all ready $(sed -n 's/^PI-READY \([0-9]*\).*/\1/p' "$pi_out/$1.log") s after" \
+        "power-on as the Pi counts, $((SECONDS - began)) s with its report as this machine does"
+}
+
+subnet() { sed -n 's/\r//; s/^FLANNEL_SUBNET=//p' "$pi_out/$1.log" | tail -n 1; }
+
+up() {
+    stop
+    "$pi_here/image.sh" pi-1 "$1"
+    trap 'unfollow; stop' EXIT
+    boot pi-1
+    trap - EXIT
+    pi_say "it runs on: make pi-shell, make pi-stop"
+}
+
+# The plug is pulled from a running machine, and the card put to the test as it is.
+proof() {
+    local first
+    stop
+    "$pi_here/image.sh" pi-1 "$1"
+    trap 'unfollow; stop' EXIT
+    boot pi-1
+    first=$(subnet pi-1)
+    cp "$pi_out/pi-1.log" "$pi_out/pi-1.first.log"
+    pi_say "pi-1: the plug is pulled, and put in again"
+    pi_off pi-1
+    boot pi-1
+    [ -n "$first" ] && [ "$(subnet pi-1)" = "$first" ] ||
+        pi_die "after the power cut the subnet is $(subnet pi-1), and was $first"
+    pi_say "ready both times, with the same subnet, $first"
+}
+
+shell() {
+    pi_is_on "$1" || pi_die "$1 is off: make pi"
+    pi_say "$1's console; press Enter, and Ctrl-] to leave it"
+    socat "-,raw,echo=0,escape=0x1d" "UNIX-CONNECT:$pi_out/$1.console"
+}
+
+stop() {
+    pi_off pi-1
+    pi_off pi-2
+}
+
+case ${1-} in
+up | test)
+    case ${2-} in docker | node) ;; *) pi_die "CHAIN is docker or node, not '${2-}'" ;; esac
+    if [ "$1" = up ]; then up "$2"; else proof "$2"; fi ;;
+shell) shell "${2:-pi-1}" ;;
+stop) stop ;;
+*) sed -n '4,9s/^#  *//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac
