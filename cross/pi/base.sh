@@ -20,10 +20,10 @@ unwanted="usr/share/doc usr/share/man usr/share/locale usr/share/perl usr/share/
 # Folders of kernel modules that it needs.
 modules="arch crypto lib net fs/ext4 fs/jbd2 fs/mbcache.ko fs/overlayfs fs/nls fs/fuse
     drivers/mmc drivers/net/tun.ko drivers/net/veth.ko drivers/net/vxlan drivers/net/dummy.ko
-    drivers/net/mii.ko drivers/net/usb drivers/usb/core drivers/usb/common drivers/usb/dwc2
-    drivers/usb/gadget drivers/usb/phy drivers/usb/host drivers/watchdog drivers/char/hw_random"
+    drivers/net/mii.ko drivers/net/usb drivers/usb drivers/watchdog drivers/char/hw_random"
 
 mirror() {
+    # shellcheck disable=SC2016
     apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
         awk '$2 == "bookworm" && $3 == "main" { print $1; exit }'
 }
@@ -40,18 +40,19 @@ fetch() {
     rm -f "$list"
 }
 
-# keep_modules ROOT: of the kernel's modules those that are needed.
+# keep_modules ROOT: of the kernel's modules those that are needed, and what those need.
 keep_modules() {
-    local all folder
+    local all version wanted
     all=$(echo "$1"/lib/modules/*)
-    mv "$all/kernel" "$all/all"
-    for folder in $modules; do
-        [ -e "$all/all/$folder" ] || continue
-        mkdir -p "$all/kernel/$(dirname "$folder")"
-        mv "$all/all/$folder" "$all/kernel/$folder"
-    done
-    rm -rf "$all/all"
-    depmod -b "$1" "$(basename "$all")" 2>/dev/null
+    version=$(basename "$all")
+    depmod -b "$1" "$version"
+    wanted=$(echo "$modules" | xargs -n 1 | sed 's,.*,^kernel/&[/:],' | paste -sd '|')
+    grep -E "$wanted" "$all/modules.dep" | tr -d : | xargs -n 1 |
+        sort -u >"$all/wanted"
+    (cd "$all" && find kernel -name '*.ko' | sort | comm -23 - wanted | xargs rm -f)
+    find "$all/kernel" -type d -empty -delete
+    rm -f "$all/wanted"
+    depmod -b "$1" "$version"
 }
 
 # fill ROOT: what the packages' own scripts would have made.
@@ -61,7 +62,7 @@ fill() {
     chmod 1777 "$1/tmp"
     for applet in $(qemu-arm-static "$1/bin/busybox" --list); do
         for folder in bin sbin usr/bin usr/sbin; do
-            [ ! -e "$1/$folder/$applet" ] && [ ! -L "$1/$folder/$applet" ] || continue 2
+            if [ -e "$1/$folder/$applet" ] || [ -L "$1/$folder/$applet" ]; then continue 2; fi
         done
         ln -s /bin/busybox "$1/bin/$applet"
     done
@@ -102,8 +103,8 @@ mkdir -p "$new"
 fetch "$new/root"
 cp "$new"/root/boot/vmlinuz-*-armmp "$new/vmlinuz"
 cp "$new"/root/usr/lib/linux-image-*/bcm2836-rpi-2-b.dtb "$new/pi.dtb"
-rm -rf "$new/root/boot"
 keep_modules "$new/root"
+rm -rf "$new/root/boot"
 initrd "$new/root" "$new/initrd"
 for path in $unwanted; do
     # shellcheck disable=SC2086

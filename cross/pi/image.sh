@@ -32,8 +32,11 @@ units() {
     for unit in etcd flannel flannel-config docker; do
         echo "$pi_tree/units/native/$unit.toml"
     done
-    for unit in modules sysctl clock network; do echo "$pi_tree/units/board/$unit.toml"; done
-    echo "$pi_here/units/console.toml"
+    for unit in "$pi_tree"/units/board/*.toml; do
+        # There is nobody to keep out of an emulated Pi: console.toml asks for no password.
+        [ "${unit##*/}" = getty.toml ] || echo "$unit"
+    done
+    for unit in console containerd; do echo "$pi_here/units/$unit.toml"; done
     if [ "$chain" = node ]; then
         for unit in kubelet kube-proxy; do echo "$pi_tree/units/native/$unit.toml"; done
         echo "$pi_here/units/kube-apiserver.toml"
@@ -76,9 +79,21 @@ fill() {
     mapfile -t files < <(units)
     install -m 644 "${files[@]}" "$1/etc/pisup/units"
     report >"$1/etc/pisup/units/report.toml"
-    # It drives the emulated Ethernet, and no Pi's own.
-    sed -i 's/"bcm2835_wdt"/"dwc2", "cdc_ether", "rndis_host", &/' \
+    # They drive the emulated Ethernet, which is no Pi's own.
+    sed -i 's/^    # Pods: /    "phy_generic", "dwc2", "cdc_ether", "rndis_host",\n&/' \
         "$1/etc/pisup/units/modules.toml"
+    sed -i -e 's/^requires = \["flannel"/&, "containerd"/' \
+        -e 's,^    "-H"\, "fd://"\,$,&\n    "--containerd=/run/containerd/containerd.sock"\,,' \
+        "$1/etc/pisup/units/docker.toml"
+    # What dockerd does not use takes long to start.
+    rm "$1/etc/containerd/config.toml"
+    cat >"$1/etc/containerd/config.toml" <<EOF
+version = 2
+disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.aufs",
+    "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
+    "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt",
+    "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"]
+EOF
     if [ "$chain" = node ]; then credentials "$1/etc/kubernetes"; fi
     # As if it had been switched off now: the emulated board has no clock either.
     touch "$1/var/lib/pisup/clock"

@@ -31,21 +31,22 @@ pi_is_on() {
 }
 
 # pi_on NAME [NETDEV]: power. It runs on when this script has ended; pi_off ends it.
-# What the console says goes to NAME.log, and NAME.console is both ways.
+# What its console says goes to NAME.log, and what is written to the pipe NAME.console is typed.
+# (QEMU's socket for a console stops the Pi when somebody has been there and left.)
 pi_on() {
     local name=$1 netdev=${2:-user,restrict=on} pid stat rest
     ! pi_is_on "$name" || pi_die "$name is on already: make pi-stop"
     rm -f "$pi_out/$name.console"
+    mkfifo "$pi_out/$name.console"
     # Its disk may forget to flush: killing QEMU takes nothing that it has written from the host.
     # Two cores are not enough for dockerd, which waits 15 s for its containerd.
     setsid qemu-system-arm -M raspi2b -accel tcg,thread=multi -display none -monitor none \
         -no-reboot -kernel "$pi_base/vmlinuz" -dtb "$pi_base/pi.dtb" -initrd "$pi_base/initrd" \
         -drive "file=$pi_out/$name.img,if=sd,format=raw,cache=unsafe" \
         -netdev "$netdev,id=wire" -device "usb-net,netdev=wire,mac=52:54:00:12:34:0${name#pi-}" \
-        -chardev "socket,id=tty,path=$pi_out/$name.console,server=on,wait=off,logfile=$pi_out/$name.log" \
-        -serial chardev:tty \
+        -serial stdio \
         -append "console=ttyAMA0 panic=-1 quiet loglevel=3 cgroup_enable=memory" \
-        </dev/null >"$pi_out/$name.qemu" 2>&1 &
+        <>"$pi_out/$name.console" >"$pi_out/$name.log" 2>"$pi_out/$name.qemu" &
     pid=$!
     disown
     read -r stat <"/proc/$pid/stat"

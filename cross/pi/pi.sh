@@ -32,8 +32,9 @@ ask() {
     local mark="asked-$RANDOM" before
     before=$(stat -c %s "$pi_out/$1.log")
     # The line as it is typed is echoed, and must not be taken for the answer.
-    printf '\n%s; echo ; echo asked-$((%s))\n' "$2" "${mark#asked-}" |
-        socat -u - "UNIX-CONNECT:$pi_out/$1.console" || return 0
+    # shellcheck disable=SC2016
+    printf '\n%s; echo ; echo asked-$((%s))\n' "$2" "${mark#asked-}" \
+        >"$pi_out/$1.console"
     pi_wait "$1" "$mark" 90 || true
     tail -c "+$((before + 1))" "$pi_out/$1.log" | sed 's/\r//; s/^/    /'
 }
@@ -46,7 +47,6 @@ told() {
 # boot NAME: switches it on; what fell short is said, and the exit code is 1.
 boot() {
     local began=$SECONDS
-    rm -f "$pi_out/$1.log"
     pi_on "$1"
     pi_say "$1: power"
     follow "$1"
@@ -87,15 +87,17 @@ proof() {
     pi_say "pi-1: the plug is pulled, and put in again"
     pi_off pi-1
     boot pi-1
-    [ -n "$first" ] && [ "$(subnet pi-1)" = "$first" ] ||
+    if [ -z "$first" ] || [ "$(subnet pi-1)" != "$first" ]; then
         pi_die "after the power cut the subnet is $(subnet pi-1), and was $first"
+    fi
     pi_say "ready both times, with the same subnet, $first"
 }
 
 shell() {
     pi_is_on "$1" || pi_die "$1 is off: make pi"
     pi_say "$1's console; press Enter, and Ctrl-] to leave it"
-    socat "-,raw,echo=0,escape=0x1d" "UNIX-CONNECT:$pi_out/$1.console"
+    socat "-,raw,echo=0,escape=0x1d" \
+        "OPEN:$pi_out/$1.log,rdonly,seek-end=0,ignoreeof!!OPEN:$pi_out/$1.console,wronly"
 }
 
 stop() {
