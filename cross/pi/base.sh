@@ -1,6 +1,6 @@
 #!/bin/bash
 # What is the same on every emulated Pi, from Debian's armhf packages (as root): target/pi/base/ has
-# root/, the files of a card, and beside it kernel, device tree and initrd.
+# card/, the files of one, and beside it kernel, device tree and initrd.
 #
 #     cross/pi/base.sh
 #
@@ -100,17 +100,17 @@ mkdir -p "$pi_out"
 new=$pi_out/base.new
 rm -rf "$new" "$pi_base"
 mkdir -p "$new"
-fetch "$new/root"
-cp "$new"/root/boot/vmlinuz-*-armmp "$new/vmlinuz"
-cp "$new"/root/usr/lib/linux-image-*/bcm2836-rpi-2-b.dtb "$new/pi.dtb"
-keep_modules "$new/root"
-rm -rf "$new/root/boot"
-initrd "$new/root" "$new/initrd"
+fetch "$new/card"
+cp "$new"/card/boot/vmlinuz-*-armmp "$new/vmlinuz"
+cp "$new"/card/usr/lib/linux-image-*/bcm2836-rpi-2-b.dtb "$new/pi.dtb"
+keep_modules "$new/card"
+rm -rf "$new/card/boot"
+initrd "$new/card" "$new/initrd"
 for path in $unwanted; do
     # shellcheck disable=SC2086
-    rm -rf "$new/root/"$path
+    rm -rf "$new/card/"$path
 done
-fill "$new/root"
+fill "$new/card"
 echo "$key" >"$new/key"
 mv "$new" "$pi_base"
-pi_say "base: $(du -sm "$pi_base/root" | cut -f1) MB of files"
+pi_say "base: $(du -sm "$pi_base/card" | cut -f1) MB of files"

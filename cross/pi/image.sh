@@ -74,7 +74,7 @@ fill() {
     install -m 755 "$dist/pisup" "$1/usr/bin/pisup"
     for part in $(parts); do install -m 755 "$real/$part" "$1/usr/local/sbin/$part"; done
     install -d -m 755 "$1/etc/pisup" "$1/etc/pisup/units" "$1/usr/lib/pisup" "$1/var/lib/pisup"
-    install -m 755 "$pi_here/report" "$1/usr/lib/pisup/report"
+    install -m 755 "$pi_here/report" "$pi_here/box" "$1/usr/lib/pisup/"
     node_toml >"$1/etc/pisup/node.toml"
     mapfile -t files < <(units)
     install -m 644 "${files[@]}" "$1/etc/pisup/units"
@@ -104,7 +104,7 @@ report() {
     if [ "$chain" = node ]; then
         cat "$pi_here/units/report.toml"
     else
-        sed 's/^requires = .*/requires = ["docker"]/' "$pi_here/units/report.toml"
+        sed '/"kubelet"/d' "$pi_here/units/report.toml"
     fi
 }
 
@@ -121,7 +121,7 @@ credentials() {
 
 inputs() {
     local part
-    cat "$0" "$pi_here/lib.sh" "$pi_base/key" "$pi_here/report" "$pi_here"/units/*
+    cat "$0" "$pi_here/lib.sh" "$pi_base/key" "$pi_here/report" "$pi_here/box" "$pi_here"/units/*
     mapfile -t files < <(units)
     cat "${files[@]}" "$dist/pisup" "$dist/pisup-init"
     for part in $(parts); do cat "$real/$part"; done
@@ -143,7 +143,7 @@ if [ "$(cat "$card.key" 2>/dev/null)" != "$key" ]; then
     root=$pi_out/$name.root
     rm -rf "$root" "$card.key"
     # Names of its own for the same files: what differs is written anew, never changed in place.
-    cp -al "$pi_base/root" "$root"
+    cp -al "$pi_base/card" "$root"
     fill "$root"
     truncate -s 2G "$card.new"
     mkfs.ext4 -q -F -L pi -m 0 -E lazy_itable_init=0,lazy_journal_init=0 -d "$root" "$card.new"

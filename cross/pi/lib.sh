@@ -38,6 +38,8 @@ pi_on() {
     ! pi_is_on "$name" || pi_die "$name is on already: make pi-stop"
     rm -f "$pi_out/$name.console"
     mkfifo "$pi_out/$name.console"
+    # Nobody who waits for a line may find it in what an earlier boot said.
+    : >"$pi_out/$name.log"
     # Its disk may forget to flush: killing QEMU takes nothing that it has written from the host.
     # Two cores are not enough for dockerd, which waits 15 s for its containerd.
     setsid qemu-system-arm -M raspi2b -accel tcg,thread=multi -display none -monitor none \
@@ -46,7 +48,7 @@ pi_on() {
         -netdev "$netdev,id=wire" -device "usb-net,netdev=wire,mac=52:54:00:12:34:0${name#pi-}" \
         -serial stdio \
         -append "console=ttyAMA0 panic=-1 quiet loglevel=3 cgroup_enable=memory" \
-        <>"$pi_out/$name.console" >"$pi_out/$name.log" 2>"$pi_out/$name.qemu" &
+        <>"$pi_out/$name.console" >>"$pi_out/$name.log" 2>"$pi_out/$name.qemu" &
     pid=$!
     disown
     read -r stat <"/proc/$pid/stat"
