@@ -60,6 +60,7 @@ fill() {
     local applet folder
     mkdir -p "$1"/{proc,sys,dev,run,root,tmp,mnt,etc,var/lib,var/log,usr/local/sbin}
     chmod 1777 "$1/tmp"
+    ln -sfn /run "$1/var/run"
     for applet in $(qemu-arm-static "$1/bin/busybox" --list); do
         for folder in bin sbin usr/bin usr/sbin; do
             if [ -e "$1/$folder/$applet" ] || [ -L "$1/$folder/$applet" ]; then continue 2; fi
