@@ -1,7 +1,7 @@
 #!/bin/bash
 # Says which Debian packages are missing for a target of the Makefile, and installs them as root.
 #
-#     tests/deps.sh GROUP...      GROUP: build | node | test | real | cross
+#     tests/deps.sh GROUP...      GROUP: build | node | test | real | cross | pi
 #
 # A program that is there is used, wherever it came from. No service is started by the
 # installation: the sandbox has its own daemons, and the machine's are none of our business.
@@ -19,13 +19,18 @@ real="/usr/lib/go-1.19/bin/go:golang-1.19-go gcc:gcc /usr/include/stdio.h:libc6-
 cross="/usr/bin/cargo:cargo-web /usr/bin/rustc:rustc-web
     /usr/lib/rustlib/src/rust/library/std/Cargo.toml:rust-web-src /usr/bin/pip3:python3-pip cc:gcc
     qemu-arm-static:qemu-user-static unshare:util-linux readelf:binutils pgrep:procps"
+pi="qemu-system-arm:qemu-system-arm qemu-arm-static:qemu-user-static mmdebstrap:mmdebstrap
+    mkfs.ext4:e2fsprogs cpio:cpio depmod:kmod socat:socat openssl:openssl"
 
 die() { echo "deps.sh: $*" >&2; exit 1; }
 
 missing() {
     local group pair
     for group in "$@"; do
-        case $group in build | node | test | real | cross) ;; *) die "unknown group '$group'" ;; esac
+        case $group in
+        build | node | test | real | cross | pi) ;;
+        *) die "unknown group '$group'" ;;
+        esac
         for pair in ${!group}; do
             local wanted=${pair%:*}
             [ -e "$wanted" ] || command -v "$wanted" >/dev/null || echo "${pair#*:}"
