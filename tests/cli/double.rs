@@ -38,7 +38,9 @@ impl Run {
 
     /// `pisup --run HERE ctl ...`, its words parted by blanks.
     pub fn ctl(&self, line: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pisup"));
+        // Whoever runs the tests in the background has ^C ignored, and that is inherited.
+        let mut command = Command::new("env");
+        command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_pisup")]);
         command.arg("--run").arg(&self.0).arg("ctl").args(line.split_whitespace());
         command.stdin(Stdio::null()).env_remove("NO_COLOR");
         command

@@ -197,9 +197,12 @@ impl Node {
 
     /// Starts `pisup ctl`, which will wait for something.
     pub fn ctl_waiting(&self, words: &[&str]) -> Child {
-        let mut command = self.command();
-        command.arg("ctl").args(words).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
+        // Whoever runs the tests in the background has ^C ignored, and that is inherited.
+        let own = self.command();
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(own.get_program()).args(own.get_args());
+        command.arg("ctl").args(words).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// The document of `status --json`, straight from the socket.
