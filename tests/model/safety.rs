@@ -185,6 +185,18 @@ fn started(step: &Step<'_>, unit: UnitId) -> Verdict {
         is_so(is_under_way, "started, and not under way")?;
     }
     let pulled = closure(step.machine, unit, |spec| [needs(spec), spec.wants.clone()].concat());
+    // Who is not started himself, since he was stopped by name or is in the way, pulls nobody.
+    let pullers = |id: UnitId| {
+        let is_new = step.before.snap.units[id.index()].want == Want::Idle;
+        on.contains(&id) || is_new && step.after.units[id.index()].want == Want::On
+    };
+    let due = |id: UnitId| {
+        let pulls = |by: UnitId| closure(step.machine, by, needs).contains(&id);
+        step.machine
+            .units()
+            .filter(|(by, _, _)| pullers(*by))
+            .any(|(by, spec, _)| pulls(by) || spec.wants.contains(&id))
+    };
     for (other, _, _) in step.machine.units().filter(|(other, _, _)| !on.contains(other)) {
         let index = other.index();
         let (old, new) = (step.before.snap.units[index].want, step.after.units[index].want);
@@ -192,7 +204,8 @@ fn started(step: &Step<'_>, unit: UnitId) -> Verdict {
         let rivals =
             has_rivals(step, &step.before.snap, other) || has_rivals(step, step.after, other);
         is_so(new == old || is_pulled && new == Want::On, "a start moved a stranger")?;
-        is_so(!is_pulled || rivals || new == Want::On, "a start left out what is wanted")?;
+        let is_due = is_pulled && due(other);
+        is_so(!is_due || rivals || new == Want::On, "a start left out what is wanted")?;
     }
     Ok(())
 }
