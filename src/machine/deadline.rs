@@ -35,7 +35,8 @@ impl Machine {
         }
     }
 
-    /// Does what is due. Waiting and backoff are looked at by settling.
+    /// Does what is due. Waiting, backoff and what the end of a shutdown kills are looked at by
+    /// settling.
     pub(super) fn pass_deadlines(&mut self, now: Tick) {
         for unit in graph::ids(self.specs.len()) {
             if self.deadline(unit).is_some_and(|at| at <= now) {
@@ -46,9 +47,6 @@ impl Machine {
             && shutdown.by.is_some_and(|by| by <= now)
         {
             shutdown.by = None;
-            for unit in graph::ids(self.specs.len()) {
-                self.kill(unit, now);
-            }
         }
     }
 

@@ -103,6 +103,10 @@ pub fn judge(step: &Step<'_>, world: &World) -> Verdict {
         }
         crate::outcome::of_unit(step, unit, spec, before, after).map_err(told)?;
     }
+    let is_late = step.after.is_shutting_down() && !step.after.is_patient();
+    let has_time = |state| matches!(stage_of(state), Some(Stage::Ordered | Stage::Asked { .. }));
+    let is_spared = step.after.units.iter().any(has_time);
+    is_so(!(is_late && is_spared), "behind the deadline of the shutdown, and not killed")?;
     let is_over = step.after.units.iter().all(|state| !state.is_live());
     let must_halt = step.after.is_shutting_down() && is_over;
     is_so(!must_halt || step.after.has_halted(), "all is over, and no halt")?;
