@@ -192,7 +192,8 @@ fn values_that_cannot_be_kept_are_told_once_a_change() {
 const LEAVES_ONE: &str = r#"
     [command]
     exec = ["sh", "-c", """
-        (trap '' TERM; echo > @/up; exec sleep 1000) & echo $$! > @/left; exec sleep 1000"""]
+        (trap '' TERM; until [ -s @/left ]; do sleep 0.01; done; echo > @/up; exec sleep 1000) &
+        echo $$! > @/left; exec sleep 1000"""]
     [ready]
     file = "@/up"
 "#;
