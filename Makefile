@@ -8,14 +8,10 @@ FLANNEL ?= real
 NODE    ?= master
 ARGS    ?=
 
-# The emulated Pi: CHAIN=docker (etcd, flannel, the Docker daemon) or node (all of it).
-CHAIN   ?= docker
-
 export PROFILE KUBE FLANNEL NODE
 
 CARGO   ?= cargo
 SANDBOX := tests/sandbox/node.sh
-PI_PARTS := flanneld $(if $(filter node,$(CHAIN)),kubelet kube-proxy kube-apiserver)
 PARTS   := $(if $(filter double,$(KUBE)),parts-few,parts)
 
 # Tests that start processes in namespaces, as root. All others need neither root nor a service.
@@ -93,21 +89,21 @@ deb: armv7 aarch64 man ## target/dist/*.deb for armhf and arm64, looked over
 ##@ The emulated Pi (QEMU raspi2b; as root)
 
 .PHONY: pi pi-shell pi-test pi-stop pi-parts
-pi: pi-parts ## Boots it, its units on the console as they come, then its status
-	cross/pi/pi.sh up $(CHAIN)
+pi: pi-parts ## Boots it up to its Docker daemon, its units as they come, then their status
+	cross/pi/pi.sh up docker
 
 pi-shell: ## A shell on its console
 	@cross/pi/pi.sh shell
 
 pi-test: pi-parts ## Boots it unattended, pulls its plug, boots it again: all has to be ready
-	cross/pi/pi.sh test $(CHAIN)
+	cross/pi/pi.sh test docker
 
 pi-stop: ## Pulls its plug
 	@cross/pi/pi.sh stop
 
 pi-parts: armv7
 	@tests/deps.sh pi real
-	tests/real/build.sh armv7 $(PI_PARTS)
+	tests/real/build.sh armv7 flanneld
 
 ##@ Prove
 

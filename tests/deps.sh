@@ -20,7 +20,8 @@ cross="/usr/bin/cargo:cargo-web /usr/bin/rustc:rustc-web
     /usr/lib/rustlib/src/rust/library/std/Cargo.toml:rust-web-src /usr/bin/pip3:python3-pip cc:gcc
     qemu-arm-static:qemu-user-static unshare:util-linux readelf:binutils pgrep:procps"
 pi="qemu-system-arm:qemu-system-arm qemu-arm-static:qemu-user-static mmdebstrap:mmdebstrap
-    mkfs.ext4:e2fsprogs cpio:cpio depmod:kmod socat:socat openssl:openssl"
+    mkfs.ext4:e2fsprogs cpio:cpio depmod:kmod socat:socat openssl:openssl
+    fdtput:device-tree-compiler"
 
 die() { echo "deps.sh: $*" >&2; exit 1; }
 

@@ -85,13 +85,26 @@ initrd() {
     rm -rf "$dir"
     mkdir -p "$dir"/{bin,dev,proc,card,lib/modules}
     cp "$1/bin/busybox" "$dir/bin/"
-    modprobe -d "$1" -S "$version" -a --show-depends sdhci-iproc bcm2835 crc32c_generic ext4 |
+    modprobe -d "$1" -S "$version" -a --show-depends sdhci-iproc crc32c_generic ext4 |
         sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | grep -v arm-ce >"$dir/order"
     while read -r path; do cp "$path" "$dir/lib/modules/"; done <"$dir/order"
     sed -i 's,.*/,,' "$dir/order"
     install -m 755 "$pi_here/initrd-init" "$dir/init"
     (cd "$dir" && find . | cpio --quiet -o -H newc | gzip -1) >"$2"
     rm -rf "$dir"
+}
+
+# use_sdhci DTB: the card in the hands of the other of the two controllers that a Pi 2 has for it.
+# When the machine is so busy that a transfer takes 10 seconds, the driver of its own one goes on
+# with what was not read: a broken dockerd, or a kernel that oopses.
+use_sdhci() {
+    local own=/soc/mmc@7e202000 other=/soc/mmc@7e300000 pins
+    pins=$(fdtget -t x "$1" /soc/gpio@7e200000/emmc_gpio48 phandle)
+    fdtput -t s "$1" $own status disabled
+    fdtput -t s "$1" $other status okay
+    fdtput -t i "$1" $other bus-width 4
+    fdtput -t s "$1" $other pinctrl-names default
+    fdtput -t x "$1" $other pinctrl-0 "$pins"
 }
 
 key=$(cat "$0" "$pi_here/initrd-init" | sha256sum | cut -d' ' -f1)
@@ -104,6 +117,7 @@ mkdir -p "$new"
 fetch "$new/card"
 cp "$new"/card/boot/vmlinuz-*-armmp "$new/vmlinuz"
 cp "$new"/card/usr/lib/linux-image-*/bcm2836-rpi-2-b.dtb "$new/pi.dtb"
+use_sdhci "$new/pi.dtb"
 keep_modules "$new/card"
 rm -rf "$new/card/boot"
 initrd "$new/card" "$new/initrd"

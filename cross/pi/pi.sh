@@ -7,7 +7,8 @@
 #     pi.sh shell [NAME]    a shell on its console; Ctrl-] leaves it
 #     pi.sh stop            pulls all plugs
 #
-# CHAIN: docker (etcd, flannel, the Docker daemon) or node (kubelet, kube-proxy, API server too).
+# CHAIN: docker (etcd, flannel, the Docker daemon), or node (kubelet, kube-proxy, API server too),
+# which has not been seen to work yet.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
