@@ -141,7 +141,7 @@ faults: ## Proves the model: faults planted in the machine, and who catches them
 	rustc --edition 2024 -O -o target/faults/plant tests/model/faults.rs
 	target/faults/plant
 
-test: deps check model test-rust test-node test-kube cross-test ## Everything (as root)
+test: deps check test-rust test-node test-kube cross-test ## Everything (as root)
 
 test-rust: deps ## Real processes in namespaces (as root)
 	$(CARGO) test --locked $(ROOTED:%=--test %)
