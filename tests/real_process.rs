@@ -157,6 +157,7 @@ const TESTS: &[runner::Test] = tests! {
     odd:
         without_cgroups_a_unit_is_its_session,
         a_hybrid_without_version_2_does_as_well,
+        a_service_that_writes_outlives_a_supervisor_and_no_line_is_lost,
         nobody_reads_its_standard_error,
         it_starts_without_standard_descriptors,
         it_can_be_the_first_process_of_a_namespace,

@@ -119,6 +119,7 @@ impl Shell {
         if child::stat(pid).is_none_or(|stat| stat.is_zombie()) {
             return Ok(false);
         }
+        self.resume_output(unit, pid);
         self.embody(unit, run)?;
         self.open_sockets(unit)?;
         self.open_notify(unit, run)?;

@@ -34,6 +34,8 @@ impl Capture {
     /// A pipe and an empty ring.
     pub fn new(spec: &LogSpec) -> Result<Self, Fault> {
         let (reader, writer) = stream::pipe()?;
+        // Without /proc the plain one has to do.
+        let writer = stream::writer_of(reader.as_fd()).unwrap_or(writer);
         Ok(Self::resume(spec, reader, writer))
     }
 

@@ -55,6 +55,24 @@ impl Shell {
         }
     }
 
+    /// Reads on what a process writes that an earlier supervisor started, if nobody kept the pipe.
+    pub(super) fn resume_output(&mut self, unit: UnitId, pid: u32) {
+        let live = self.lives.get_mut(unit.index()).filter(|live| live.capture.is_none());
+        let Some((live, plan)) = live.zip(self.plan.units.get(unit.index())) else {
+            return;
+        };
+        let Some(reader) = stream::reader_of_output(pid) else {
+            return;
+        };
+        let token = Token::Output(unit).to_number();
+        if let Ok(writer) = stream::writer_of(reader.as_fd())
+            && self.poll.add(reader.as_fd(), token, Interest::Read).is_ok()
+        {
+            self.init.keep(&log_name(&plan.spec.name), reader.as_fd());
+            live.capture = Some(Capture::resume(&plan.log, reader, writer));
+        }
+    }
+
     /// Takes over changed limits of a unit's output.
     pub(super) fn reconfigure_output(&mut self, unit: UnitId) {
         let live = self.lives.get_mut(unit.index());

@@ -53,6 +53,9 @@ pub fn write(pipe: impl AsFd, bytes: &[u8]) -> Result<usize, Errno> {
 
 /// Another writing end of the pipe that `reader` is the end of, an
 /// ordinary one for a child.
+///
+/// It reads, too, though nobody does: so the pipe is never without a reader, and who writes while
+/// there is no supervisor waits for the next one, instead of dying of SIGPIPE.
 pub fn writer_of(reader: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
     let fault = Fault::of("writing to", "a kept pipe");
     let kind = FileType::from_raw_mode(fstat(reader).map_err(&fault)?.st_mode);
@@ -61,8 +64,31 @@ pub fn writer_of(reader: BorrowedFd<'_>) -> Result<OwnedFd, Fault> {
     }
     let path = rustix::path::DecInt::from_fd(reader);
     let path = format!("/proc/self/fd/{}", path.as_str());
-    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY;
     openat(CWD, path, flags, Mode::empty()).map_err(&fault)
+}
+
+/// The end that a supervisor reads of the pipe that is a process's standard output, if the one
+/// before made that pipe: of all pipes only such are open for both ([`writer_of`]).
+#[must_use]
+pub fn reader_of_output(pid: u32) -> Option<OwnedFd> {
+    let path = format!("/proc/{pid}/fd/1");
+    let access = std::fs::read_to_string(format!("/proc/{pid}/fdinfo/1")).ok()?;
+    let flags = access.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    let flags = u32::from_str_radix(flags.trim(), 8).ok()?;
+    if flags & OFlags::ACCMODE.bits() != OFlags::RDWR.bits() {
+        return None;
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    let is_pipe = |fd: &OwnedFd| {
+        fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+    };
+    // Looked at before it is opened: to open a device can be felt.
+    let seen = openat(CWD, &path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    if !is_pipe(&seen) {
+        return None;
+    }
+    openat(CWD, &path, flags, Mode::empty()).ok().filter(is_pipe)
 }
 
 /// Takes what is there of a descriptor that does not block.
@@ -191,7 +217,47 @@ mod tests {
         assert_eq!(read(&reader, &mut [0; 16]), Ok(Got::Bytes(3)));
         let flags = rustix::fs::fcntl_getfl(&other).unwrap();
         assert!(!flags.contains(OFlags::NONBLOCK), "a child gets it");
+        drop(reader);
+        rustix::io::write(&other, b"nobody hears it now, and that is no error").unwrap();
         assert!(writer_of(std::fs::File::open("/proc/self/stat").unwrap().as_fd()).is_err());
+    }
+
+    #[test]
+    fn only_output_that_a_supervisor_gave_is_taken_over() {
+        let (reader, plain) = pipe().unwrap();
+        let ours = writer_of(reader.as_fd()).unwrap();
+        drop(reader);
+        let talk = |output: OwnedFd| {
+            let mut command = std::process::Command::new("sh");
+            command.args(["-c", "echo one; read line; echo two; read line"]);
+            command.stdin(std::process::Stdio::piped()).stdout(output).spawn().unwrap()
+        };
+        let mut child = talk(ours);
+        child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        let reader = loop {
+            // Until it has executed: before that its output is ours.
+            if let Some(reader) = reader_of_output(child.id()) {
+                break reader;
+            }
+        };
+        let mut text = Vec::new();
+        while text.len() < 8 {
+            let mut buffer = [0; 16];
+            if let Ok(Got::Bytes(count)) = read(&reader, &mut buffer) {
+                text.extend_from_slice(&buffer[..count]);
+            }
+        }
+        assert_eq!(text, b"one\ntwo\n");
+        child.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
+        child.wait().unwrap();
+        assert!(reader_of_output(child.id()).is_none(), "it is gone");
+
+        drop(plain);
+        let (_reader, plain) = pipe().unwrap();
+        let mut child = talk(plain);
+        assert!(reader_of_output(child.id()).is_none(), "a pipe of its own");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -57,6 +57,30 @@ pub fn a_hybrid_without_version_2_does_as_well() {
     until("nobody is left", || crate::again::children(node.pid()).is_empty());
 }
 
+pub fn a_service_that_writes_outlives_a_supervisor_and_no_line_is_lost() {
+    let mut node = Node::with(&[(
+        "writer",
+        "[command]\nexec = [\"sh\", \"-c\", \"\"\"\n\
+         i=0; while :; do i=$$((i+1)); echo $$i; sleep 0.01; done\"\"\"]\n",
+    )]);
+    let writer = node.ready("writer");
+    until("it has written", || !node.lines("writer").is_empty());
+    node.signal("KILL");
+    node.wait_end();
+    // It writes on, and does not die of a pipe that nobody reads.
+    let turns = || -> u64 { proc_status(writer, "voluntary_ctxt_switches").parse().unwrap() };
+    let before = turns();
+    until("it writes on", || turns() > before + 40);
+    node.start();
+    assert_eq!(node.ready("writer"), writer);
+    let numbers = || -> Vec<u64> {
+        node.lines("writer").iter().filter_map(|line| line.parse().ok()).collect()
+    };
+    until("it goes on", || numbers().len() > 100);
+    let numbers = numbers();
+    assert!(numbers.windows(2).all(|two| two[1] == two[0] + 1), "{numbers:?}");
+}
+
 pub fn nobody_reads_its_standard_error() {
     let mut node = Node::new();
     let crashing = "[command]\nexec = [\"false\"]\n[ready]\nnotify = true\n\
