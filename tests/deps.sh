@@ -13,7 +13,7 @@ build="git:git cc:gcc cargo:cargo-web rustc:rustc-web rustfmt:rustfmt-web"
 node="dockerd:docker.io containerd:containerd runc:runc etcd:etcd-server etcdctl:etcd-client
     ip:iproute2 iptables:iptables unshare:util-linux busybox:busybox-static openssl:openssl
     kubectl:kubernetes-client conntrack:conntrack curl:curl python3:python3-minimal"
-test="jq:jq"
+test="jq:jq systemd-nspawn:systemd-container mmdebstrap:mmdebstrap"
 real="/usr/lib/go-1.19/bin/go:golang-1.19-go gcc:gcc /usr/include/stdio.h:libc6-dev"
 # Debian's Rust comes with the source of its std, and with a cargo of the same version.
 cross="/usr/bin/cargo:cargo-web /usr/bin/rustc:rustc-web

@@ -26,6 +26,7 @@ groups() {
     echo 'flannel         flannel.sh PROFILE=native FLANNEL=double'
     echo 'worker-classic  worker.sh  PROFILE=classic'
     echo 'worker-native   worker.sh  PROFILE=native'
+    echo 'systemd         systemd.sh PROFILE=native'
 }
 
 # run_group NAME FILE SETTINGS...
