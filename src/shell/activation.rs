@@ -4,10 +4,10 @@
 //! decides nothing about units; it owns their sockets.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::config::plan::{Listen, Socket};
 use crate::machine::UnitId;
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::files::{self, Identity};
 use crate::sys::socket::{self, Access, Blocking};
 use crate::sys::{Fault, user};

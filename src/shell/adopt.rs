@@ -5,14 +5,13 @@
 //! group whose parent is not in it: the supervisor starts each one in a session of its own. That
 //! it was ready is believed where only the past could show it (a message, a line, a file).
 
-use std::os::fd::{AsFd, OwnedFd};
-
 use super::Shell;
 use super::token::Token;
 use crate::config::plan::{Job, KillScope, Unit};
 use crate::machine::spec::Gate;
 use crate::machine::{Event, Run, UnitId};
 use crate::sys::child::{self, Stat};
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::poll::Interest;
 
 /// Gates of which nothing more comes from a process that was ready before.

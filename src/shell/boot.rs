@@ -1,6 +1,5 @@
 //! From a command line to a running supervisor, and from its end to an exit code.
 
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::activation::Activation;
@@ -15,6 +14,7 @@ use super::{Options, Shell, journal};
 use crate::config::plan::Plan;
 use crate::machine::{Event, Machine, UnitId};
 use crate::sys::cgroup::Cgroups;
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::notifier::Notifier;
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::signals::Signals;
@@ -52,7 +52,7 @@ pub fn supervise(options: &Options) -> u8 {
 }
 
 /// Everything that can go wrong before the first unit starts.
-fn start(options: &Options) -> Result<(Shell, std::os::fd::OwnedFd), Vec<String>> {
+fn start(options: &Options) -> Result<(Shell, OwnedFd), Vec<String>> {
     let plan = load_when_told(&options.config, |missing| {
         log::warn!("waiting for the network, which has to say what node.toml does not");
         journal::tell_faults(missing);
@@ -85,7 +85,7 @@ impl Shell {
                 .push("orphans are not left to the supervisor (no PR_SET_CHILD_SUBREAPER)".into());
         }
         // It started in our group, and moves aside with us where that has to be empty.
-        let above = init.is_up().then(std::os::unix::process::parent_id);
+        let above = init.is_up().then(own::parent);
         let (cgroups, notes) = Cgroups::discover(&options.run, above.as_slice());
         warnings.extend(notes);
         let now = clock::boottime();
@@ -94,7 +94,7 @@ impl Shell {
         let machine = Machine::new(specs, now.0);
         let conditions = Conditions::new(Token::Network.to_number());
         let watching = Watching::new().map_err(text)?;
-        let own_program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+        let own_program = own::program();
         let mut shell = Self {
             lives: plan.units.iter().map(|_| Live::new(now)).collect(),
             children: super::Children::default(),

@@ -4,13 +4,12 @@
 //! orphan that holds the pipe is heard like anyone else, and the next run writes into the same
 //! one. Output never waits for a disk or a client.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-
 use super::log_file::LogFile;
 use super::ring::{MAX_LINE_BYTES, Ring};
 use crate::config::plan::LogSpec;
 use crate::machine::Tick;
 use crate::sys::Fault;
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::stream::{self, Got};
 
 /// Bytes of one read.

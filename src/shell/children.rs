@@ -1,9 +1,9 @@
 //! Every process that the supervisor started, and what its end means.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
 
 use crate::machine::{Run, Tick, UnitId};
+use crate::sys::fd::OwnedFd;
 use crate::sys::spawn::Pending;
 
 /// What a child is for.

@@ -1,10 +1,10 @@
 //! One connection to the control socket: bytes in, bytes out, and what it is waiting for.
 
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::machine::graph::ids;
 use crate::machine::{Tick, UnitId};
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::poll::Interest;
 use crate::sys::stream::{self, Got};
 use crate::wire::ctl::{FrameBuffer, REQUEST_BYTES_MAX, Reply};

@@ -4,13 +4,13 @@
 //! no clock. Paths are watched by [`super::watch`]; whoever does so says when to look again.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use crate::config::plan::{ClockWait, RouteWait, Wait};
 use crate::machine::spec::{Condition, Conditions as Unmet};
 use crate::machine::{Tick, UnitId};
 use crate::sys::clock::{self, SYNC_MARKER, Wall, WallAlarm};
+use crate::sys::fd::AsFd;
 use crate::sys::files::{self, Found};
 use crate::sys::netlink::{self, Monitor};
 use crate::sys::poll::{Interest, Poll};

@@ -1,11 +1,10 @@
 //! The control socket: requests to events, and the ends of jobs to replies.
 
-use std::os::fd::AsFd;
-
 use super::Shell;
 use super::client::{Asking, Client, Link};
 use super::token::Token;
 use crate::machine::UnitId;
+use crate::sys::fd::AsFd;
 use crate::sys::poll::{Interest, Ready};
 use crate::sys::socket;
 use crate::wire::ctl::{Done, ErrorDoc, Reply, Request, code};

@@ -5,6 +5,7 @@ use super::children::{Child, Part};
 use crate::config::plan::Step;
 use crate::machine::{Event, Exit, Run, UnitId, cause};
 use crate::sys::child;
+use crate::sys::fd::AsFd;
 
 /// The dead that are looked at in one turn; the rest comes with the next one.
 const REAPED_MAX: usize = 64;
@@ -98,7 +99,7 @@ impl Shell {
         if let Some(body) = live.body_of(run)
             && let Some((_, pidfd)) = body.named.take()
         {
-            self.poll.remove(std::os::fd::AsFd::as_fd(&pidfd));
+            self.poll.remove(pidfd.as_fd());
             body.main = None;
             live.exit = Some(exit);
             self.push(Event::Exited(unit, run, exit));

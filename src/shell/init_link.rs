@@ -4,12 +4,12 @@
 //! Without pisup-init all of this does nothing.
 
 use std::collections::BTreeMap;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use super::Shell;
 use super::token::Token;
 use crate::machine::{Exit, UnitId};
 use crate::sys::child;
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::init_link::{Frame, Heard, Link, Name, Power};
 use crate::sys::poll::Interest;
 

@@ -6,7 +6,6 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use log::{LevelFilter, Log, Metadata, Record};
@@ -14,6 +13,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 use crate::machine::Tick;
 use crate::sys::Fault;
 use crate::sys::clock::{Wall, boottime};
+use crate::sys::fd::AsFd;
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::stream::{PIPE_BYTES, Sink};
 
@@ -27,7 +27,7 @@ static JOURNAL: Journal = Journal::new();
 
 /// Makes this the log of the program, on standard error.
 pub fn install(level: LevelFilter) -> Result<(), Fault> {
-    let sink = Sink::of(io::stderr().as_fd())?;
+    let sink = Sink::stderr()?;
     JOURNAL.queue().sink = Some(sink);
     // An error means that it is installed already.
     let _ = log::set_logger(&JOURNAL);

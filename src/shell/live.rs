@@ -1,7 +1,6 @@
 //! What the shell keeps of each unit: its history, its output, and the body of its present run.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
 
 use super::adopt::Leftover;
 use super::capture::Capture;
@@ -10,6 +9,7 @@ use super::probing::Probing;
 use crate::machine::{Exit, Run, Tick};
 use crate::sys::cgroup::{Emptied, Group};
 use crate::sys::child;
+use crate::sys::fd::OwnedFd;
 use crate::sys::notify_socket::NotifySocket;
 
 /// Notes kept for `status`: enough for a prepare step each and a few warnings.

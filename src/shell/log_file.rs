@@ -5,11 +5,11 @@
 //! room for is gone from the file (the ring has it), and told. Both ends are kept: what is in the
 //! pipe when its writer fails is for the next one, a little later.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use crate::config::plan::LogSpec;
 use crate::machine::Tick;
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::stream;
 
 /// Milliseconds between two writers where one fails.

@@ -43,7 +43,6 @@ pub use boot::supervise;
 pub use load::{defaults, load};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use self::activation::Activation;
@@ -58,6 +57,7 @@ use crate::config::plan::Plan;
 use crate::machine::{Event, Machine, Spec, Tick, UnitId};
 use crate::sys::Fault;
 use crate::sys::cgroup::Cgroups;
+use crate::sys::fd::OwnedFd;
 use crate::sys::notifier::Notifier;
 use crate::sys::poll::{Poll, Ready};
 use crate::sys::signals::Signals;

@@ -1,6 +1,5 @@
 //! What services say on their notify sockets, and who is believed.
 
-use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::Shell;
@@ -9,6 +8,8 @@ use super::token::Token;
 use crate::machine::spec::Gate;
 use crate::machine::{Event, Exit, Run, Tick, UnitId};
 use crate::sys::child;
+use crate::sys::fd::AsFd;
+use crate::sys::files::{self, Found};
 use crate::sys::notify_socket::Datagram;
 use crate::sys::poll::Interest;
 use crate::wire::notify::{MAX_DATAGRAM, Message, parse};
@@ -145,7 +146,7 @@ impl Shell {
             return;
         };
         let path = Values::of(&self.machine, unit).fill(file);
-        if path.is_ok_and(|path| Path::new(&path).exists()) {
+        if path.is_ok_and(|path| files::look(Path::new(&path)) != Found::Nothing) {
             self.push(Event::Held(unit, run, Gate::File));
         }
     }

@@ -1,7 +1,5 @@
 //! What a unit writes: kept in its ring, and looked through for the line that says it is ready.
 
-use std::os::fd::AsFd;
-
 use super::Shell;
 use super::capture::Capture;
 use super::children::Part;
@@ -11,6 +9,7 @@ use super::token::Token;
 use super::watching::Purpose;
 use crate::machine::spec::Gate;
 use crate::machine::{Event, Run, UnitId};
+use crate::sys::fd::{AsFd, BorrowedFd};
 use crate::sys::files;
 use crate::sys::poll::Interest;
 use crate::sys::spawn::Request;
@@ -229,7 +228,7 @@ impl Shell {
             return;
         };
         let poll = &self.poll;
-        let rename = |fd: std::os::fd::BorrowedFd<'_>, token: Token| {
+        let rename = |fd: BorrowedFd<'_>, token: Token| {
             let _ = poll.modify(fd, token.to_number(), Interest::Read);
         };
         if let Some(capture) = &live.capture {

@@ -1,14 +1,13 @@
 //! What has taken too long although no machine counts it: commands and promises of a reload, and a
 //! control socket that could not be answered.
 
-use std::os::fd::AsFd;
-
 use super::Shell;
 use super::children::{Child, Part};
 use super::token::Token;
 use crate::config::plan::Reload;
 use crate::machine::cause::duration;
 use crate::machine::{Event, Tick, UnitId};
+use crate::sys::fd::AsFd;
 use crate::sys::poll::Interest;
 
 /// How long, in milliseconds, nobody is let in after there was no descriptor for a client.

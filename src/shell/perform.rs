@@ -1,7 +1,5 @@
 //! Actions to deeds: what the machine asks for is done here, and its result becomes an event.
 
-use std::os::fd::AsFd;
-
 use super::Shell;
 use super::children::{Child, Part};
 use super::history::Entry;
@@ -11,6 +9,7 @@ use super::token::Token;
 use crate::config::plan::{Job, KillScope, Unit};
 use crate::machine::{Action, Cause, Event, Run, State, UnitId};
 use crate::sys::cgroup::{Emptied, Group};
+use crate::sys::fd::AsFd;
 use crate::sys::poll::Interest;
 use crate::sys::spawn::{self, Request, SpawnError};
 use crate::sys::{Errno, child, clock, user};

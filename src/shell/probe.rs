@@ -4,11 +4,11 @@
 //! again, and what an answer means, is not known here. A question that takes a process is none of
 //! these: whoever starts processes asks it.
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 
 use crate::machine::Tick;
 use crate::machine::cause::duration;
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::socket::{self, Connection};
 use crate::sys::stream::{self, Got};

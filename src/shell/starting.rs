@@ -1,7 +1,5 @@
 //! A unit's main process: what is made ready for it, and how its birth is told.
 
-use std::os::fd::{AsFd, OwnedFd};
-
 use super::Shell;
 use super::activation::Activation;
 use super::children::Part;
@@ -10,6 +8,7 @@ use super::perform::NoStart;
 use super::token::Token;
 use crate::config::plan::{Job, Unit};
 use crate::machine::{Event, Run, UnitId};
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::poll::Interest;
 use crate::sys::spawn::SpawnError;

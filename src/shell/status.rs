@@ -30,7 +30,7 @@ impl Shell {
 
     fn supervisor_doc(&self) -> SupervisorDoc {
         SupervisorDoc {
-            pid: std::process::id(),
+            pid: crate::sys::own::pid(),
             boot_id: self.boot_id.clone(),
             uptime_ms: self.now.since(self.started),
             config: self.options.config.display().to_string(),

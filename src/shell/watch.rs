@@ -10,9 +10,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use crate::sys::fd::{AsFd, BorrowedFd};
 use crate::sys::files::{self, Found};
 use crate::sys::inotify::{Change, Inotify, Watch};
 use crate::sys::{Errno, Fault};

@@ -4,11 +4,10 @@
 //! supervisor that hangs without a service noticing, while a machine that starts anew stops them
 //! all. So the hardware guards the guard. Without pisup-init the loop itself feeds.
 
-use std::os::fd::{AsFd, OwnedFd};
-
 use super::Shell;
 use crate::config::plan::Watchdog;
 use crate::machine::Tick;
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::init_link::WATCHDOG;
 use crate::sys::watchdog;
 

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config_dir;
 pub mod every_signal;
 pub mod fault;
+pub mod fd;
 pub mod files;
 mod foreign;
 pub mod host;

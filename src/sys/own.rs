@@ -1,6 +1,7 @@
-//! What this process was born with and does not keep: a mask for new files, a low limit of open
-//! files. Its children get the limit back.
+//! This process itself: its numbers, its program, and what it was born with and does not keep: a
+//! mask for new files, a low limit of open files. Its children get the limit back.
 
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use rustix::fs::Mode;
@@ -8,6 +9,24 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
 /// The limits of open files that this process was born with, once it has changed them.
 static BORN_WITH: OnceLock<Rlimit> = OnceLock::new();
+
+/// Its process id.
+#[must_use]
+pub fn pid() -> u32 {
+    std::process::id()
+}
+
+/// The process id of its parent.
+#[must_use]
+pub fn parent() -> u32 {
+    std::os::unix::process::parent_id()
+}
+
+/// Its program, for helpers that are parts of it.
+#[must_use]
+pub fn program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into())
+}
 
 /// New files are readable for all, whatever the parent thought of that.
 pub fn set_umask() {

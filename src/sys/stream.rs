@@ -128,6 +128,11 @@ enum Kind {
 }
 
 impl Sink {
+    /// Standard error.
+    pub fn stderr() -> Result<Self, Fault> {
+        Self::of(std::io::stderr().as_fd())
+    }
+
     /// A sink into the same place as `fd`.
     pub fn of(fd: BorrowedFd<'_>) -> Result<Self, Fault> {
         let fault = Fault::of("using", "standard error");
