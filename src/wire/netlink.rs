@@ -141,8 +141,9 @@ pub fn parse(bytes: &[u8]) -> Vec<Message> {
                 if header.flags & INTERRUPTED != 0 {
                     out.push(Message::Interrupted);
                 }
-                out.push(one(header.kind, body).unwrap_or(Message::Malformed));
-                rest = after;
+                let message = one(header.kind, body);
+                rest = if message.is_some() { after } else { &[] };
+                out.push(message.unwrap_or(Message::Malformed));
             }
             None => {
                 out.push(Message::Malformed);
@@ -322,6 +323,8 @@ mod tests {
         let least =
             bytes("2400000002000000010000001a320000 00000080 2000000013000500 0100000000000000");
         assert_eq!(parse(&least), [Message::Malformed]);
+        // Found by the fuzzer: it went on behind what it did not understand.
+        assert_eq!(parse(&[least, changed].concat()), [Message::Malformed]);
     }
 
     #[test]
