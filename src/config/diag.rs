@@ -11,6 +11,9 @@ use std::path::{Path, PathBuf};
 /// So many errors of one file are told; who has more knows enough.
 const MAX_PER_FILE: usize = 100;
 
+/// Letters of a sentence; the word that is wrong in it may be as long as the file.
+const MAX_SENTENCE: usize = 600;
+
 /// Columns of a line that are shown; longer ones are cut on both sides.
 const MAX_COLUMNS: usize = 100;
 
@@ -57,8 +60,8 @@ impl Diagnostic {
         }
     }
 
-    /// An error at a range of bytes of a text.
-    fn of_text(path: &Path, text: &str, span: &Range<usize>, message: String) -> Self {
+    /// An error at a range of bytes of a text, without its sentence.
+    fn of_text(path: &Path, text: &str, span: &Range<usize>) -> Self {
         let at = floor(text, span.start);
         let (before, after) = text.split_at_checked(at).unwrap_or((text, ""));
         let head = before.rsplit('\n').next().unwrap_or_default();
@@ -76,7 +79,7 @@ impl Diagnostic {
                 marked.trim_end().chars().count(),
             ))),
             at,
-            ..Self::of_file(path, message)
+            ..Self::of_file(path, "")
         }
     }
 }
@@ -144,8 +147,7 @@ impl<'a> File<'a> {
         message: impl Into<String>,
         help: Option<String>,
     ) {
-        let fault = Diagnostic::of_text(self.path, self.text, span, message.into());
-        self.push(Diagnostic { help, ..fault });
+        self.push_at(span, |fault| Diagnostic { help, message: message.into(), ..fault });
     }
 
     /// Notes an error of the file as a whole.
@@ -155,11 +157,24 @@ impl<'a> File<'a> {
 
     /// Notes that a default of the host is missing at a range of bytes.
     pub(super) fn report_undetected(&self, span: &Range<usize>, message: String, help: String) {
-        let fault = Diagnostic::of_text(self.path, self.text, span, message);
-        self.push(Diagnostic { help: Some(help), is_undetected: true, ..fault });
+        self.push_at(span, |fault| Diagnostic {
+            help: Some(help),
+            is_undetected: true,
+            message,
+            ..fault
+        });
     }
 
-    fn push(&self, fault: Diagnostic) {
+    /// Looks up the place, which takes as long as the text is: not of what will not be shown.
+    fn push_at(&self, span: &Range<usize>, fill: impl FnOnce(Diagnostic) -> Diagnostic) {
+        if self.faults.borrow().len() <= MAX_PER_FILE {
+            self.push(fill(Diagnostic::of_text(self.path, self.text, span)));
+        }
+    }
+
+    fn push(&self, mut fault: Diagnostic) {
+        clip(&mut fault.message);
+        fault.help.iter_mut().for_each(clip);
         let mut faults = self.faults.borrow_mut();
         match faults.len() {
             MAX_PER_FILE => {
@@ -223,6 +238,13 @@ fn distance(a: &[char], b: &[char]) -> usize {
         before = std::mem::replace(&mut above, row);
     }
     above.last().copied().unwrap_or_default()
+}
+
+fn clip(sentence: &mut String) {
+    if let Some((end, _)) = sentence.char_indices().nth(MAX_SENTENCE) {
+        sentence.truncate(end);
+        sentence.push('…');
+    }
 }
 
 /// The text without what a terminal would obey.
