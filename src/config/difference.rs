@@ -36,8 +36,13 @@ pub fn difference(old: &Plan, new: &Plan) -> Vec<(String, Change)> {
     let is_gone = |unit: &&Unit| new.find(&unit.spec.name).is_none();
     let gone = old.units.iter().filter(is_gone);
     changes.extend(gone.map(|unit| (unit.spec.name.clone(), Change::Removed)));
-    if old.node.shutdown_timeout_ms != new.node.shutdown_timeout_ms {
-        changes.push((String::new(), Change::Adopt(vec!["shutdown"])));
+    let node = differing([
+        ("shutdown", old.node.shutdown_timeout_ms == new.node.shutdown_timeout_ms),
+        ("watchdog", old.node.watchdog == new.node.watchdog),
+        ("control", old.node.read_group == new.node.read_group),
+    ]);
+    if !node.is_empty() {
+        changes.push((String::new(), Change::Adopt(node)));
     }
     changes.sort_by(|a, b| a.0.cmp(&b.0));
     changes

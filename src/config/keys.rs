@@ -18,6 +18,7 @@ pub(super) const NODE: Table = &[
     ("vars", FREE),
     ("shutdown", &["timeout"]),
     ("watchdog", &["device", "timeout"]),
+    ("control", &["read-group"]),
 ];
 
 /// `units/*.toml`.

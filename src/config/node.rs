@@ -60,6 +60,8 @@ pub(super) fn read(file: &File<'_>, document: &Document<'_>, defaults: &Defaults
     site.node.shutdown_timeout_ms =
         Section::of(file, table, "shutdown").duration("timeout", SHUTDOWN_MS, 1000);
     site.node.watchdog = watchdog(&Section::of(file, table, "watchdog"));
+    let control = Section::of(file, table, "control");
+    site.node.read_group = checked(&control, "read-group", group);
     site.images = free(&Section::of(file, table, "images"));
     site.vars = free(&Section::of(file, table, "vars"));
 
@@ -199,6 +201,15 @@ fn host_name(text: &str) -> scalar::Parsed<()> {
     match text.len() <= 253 && text.split('.').all(is_label) {
         true => Ok(()),
         false => Err("is no host name; write small letters, digits, `-` and dots".to_owned()),
+    }
+}
+
+/// Whether there is such a group is for the host to say, and may change.
+fn group(text: &str) -> scalar::Parsed<()> {
+    let is_good = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte);
+    match !text.is_empty() && text.len() <= 32 && text.bytes().all(is_good) {
+        true => Ok(()),
+        false => Err("is no group; write a name or a number".to_owned()),
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Node {
     pub shutdown_timeout_ms: u64,
     /// `[watchdog]`.
     pub watchdog: Option<Watchdog>,
+    /// `[control] read-group`: its members may ask, and nothing else; a name or a number.
+    pub read_group: Option<String>,
 }
 
 /// What starts the machine anew when nothing else can.

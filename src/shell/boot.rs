@@ -118,6 +118,7 @@ impl Shell {
             init,
             watchdog: None,
             control,
+            queries: None,
             cgroups,
             conditions,
             watching,
@@ -146,6 +147,7 @@ impl Shell {
             }
         }
         self.follow_watchdog();
+        self.follow_queries();
         self.init.forget_unclaimed();
         Ok(())
     }

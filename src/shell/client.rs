@@ -150,6 +150,8 @@ pub struct Client {
     pub heard: Tick,
     /// It will not be heard any more, and is closed when all is said.
     pub is_leaving: bool,
+    /// Whether it may do more than ask.
+    pub may_act: bool,
 }
 
 /// What came of reading or writing.
@@ -164,7 +166,7 @@ pub enum Link {
 impl Client {
     /// A connection that was just taken.
     #[must_use]
-    pub fn new(socket: OwnedFd, now: Tick) -> Self {
+    pub fn new(socket: OwnedFd, may_act: bool, now: Tick) -> Self {
         Self {
             socket,
             input: FrameBuffer::new(REQUEST_BYTES_MAX),
@@ -172,6 +174,7 @@ impl Client {
             asking: Asking::Nothing,
             heard: now,
             is_leaving: false,
+            may_act,
         }
     }
 

@@ -4,13 +4,16 @@ use super::Shell;
 use super::client::{Asking, Client, Link};
 use super::token::Token;
 use crate::machine::UnitId;
-use crate::sys::fd::AsFd;
+use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::poll::{Interest, Ready};
-use crate::sys::socket;
+use crate::sys::{Fault, socket};
 use crate::wire::ctl::{Done, ErrorDoc, Reply, Request, code};
 
 /// Connections at a time; when one more knocks, the one that has been mute for longest goes.
 const CLIENTS_MAX: usize = 64;
+
+/// Of those that may only ask: they get in each other's way, and in nobody else's.
+const ASKING_CLIENTS_MAX: usize = 16;
 
 /// Connections taken in one turn.
 const ACCEPTED_MAX: usize = 16;
@@ -19,36 +22,62 @@ impl Shell {
     /// Takes new connections.
     pub(super) fn on_control(&mut self) {
         for _ in 0..ACCEPTED_MAX {
-            let socket = match socket::accept(self.control.as_fd()) {
-                Ok(Some(socket)) => socket,
-                Ok(None) => return,
-                Err(fault) => {
-                    // Out of descriptors: the mutest client makes room, or nobody could ever talk.
-                    log::warn!("{fault}");
-                    if !self.drop_mutest_client() {
-                        self.turn_deaf();
-                    }
-                    return;
-                }
-            };
-            if self.clients.len() >= CLIENTS_MAX {
-                self.drop_mutest_client();
-            }
-            self.next_client = self.next_client.wrapping_add(1);
-            let (id, client) = (self.next_client, Client::new(socket, self.now));
-            match self.poll.add(client.as_fd(), Token::Client(id).to_number(), Interest::Read) {
-                Ok(()) => drop(self.clients.insert(id, client)),
-                Err(fault) => log::warn!("{fault}"),
+            let accepted = socket::accept(self.control.as_fd());
+            if !self.let_in(accepted, true) {
+                return;
             }
         }
     }
 
-    /// Whether there was one.
-    fn drop_mutest_client(&mut self) -> bool {
-        let idle = self.clients.iter().filter(|(_, c)| matches!(c.asking, Asking::Nothing));
+    /// The same, of those that may only ask.
+    pub(super) fn on_queries(&mut self) {
+        for _ in 0..ACCEPTED_MAX {
+            let Some(queries) = &self.queries else { return };
+            let accepted = socket::accept(queries.as_fd());
+            if !self.let_in(accepted, false) {
+                return;
+            }
+        }
+    }
+
+    /// Whether there may be more.
+    fn let_in(&mut self, accepted: Result<Option<OwnedFd>, Fault>, may_act: bool) -> bool {
+        let socket = match accepted {
+            Ok(Some(socket)) => socket,
+            Ok(None) => return false,
+            Err(fault) => {
+                // Out of descriptors: the mutest client makes room, or nobody could ever talk.
+                log::warn!("{fault}");
+                if !self.drop_mutest_client(false) && !self.drop_mutest_client(true) {
+                    self.turn_deaf();
+                }
+                return false;
+            }
+        };
+        let most = if may_act { CLIENTS_MAX } else { ASKING_CLIENTS_MAX };
+        if self.clients.values().filter(|client| client.may_act == may_act).count() >= most {
+            self.drop_mutest_client(may_act);
+        }
+        self.next_client = self.next_client.wrapping_add(1);
+        let (id, client) = (self.next_client, Client::new(socket, may_act, self.now));
+        match self.poll.add(client.as_fd(), Token::Client(id).to_number(), Interest::Read) {
+            Ok(()) => drop(self.clients.insert(id, client)),
+            Err(fault) => log::warn!("{fault}"),
+        }
+        true
+    }
+
+    /// Whether there was one with that right.
+    fn drop_mutest_client(&mut self, may_act: bool) -> bool {
+        let equals = || self.clients.iter().filter(|(_, client)| client.may_act == may_act);
+        let idle = equals().filter(|(_, client)| matches!(client.asking, Asking::Nothing));
         let mutest = idle.min_by_key(|(_, client)| client.heard).map(|(id, _)| *id);
-        let id = mutest.or_else(|| self.clients.keys().next().copied());
+        let id = mutest.or_else(|| equals().next().map(|(id, _)| *id));
         id.inspect(|id| self.drop_client(*id)).is_some()
+    }
+
+    pub(super) fn drop_asking_clients(&mut self) {
+        while self.drop_mutest_client(false) {}
     }
 
     fn drop_client(&mut self, id: u32) {
@@ -93,7 +122,9 @@ impl Shell {
                     return;
                 }
             };
+            let may_act = self.clients.get(&id).is_some_and(|client| client.may_act);
             match request {
+                Ok(request) if !may_act && !request.is_question() => self.refuse_to_act(id),
                 Ok(request) => self.answer(id, request),
                 Err(error) => self.reply(id, &Reply::Error(error)),
             }

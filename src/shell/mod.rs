@@ -29,6 +29,7 @@ pub mod patience;
 pub mod perform;
 pub mod probe;
 pub mod probing;
+pub mod queries;
 pub mod reload;
 pub mod ring;
 pub mod starting;
@@ -51,6 +52,7 @@ use self::client::Client;
 use self::conditions::Conditions;
 use self::init_link::InitLink;
 use self::live::Live;
+use self::queries::Queries;
 use self::token::Token;
 use self::watching::Watching;
 use crate::config::plan::Plan;
@@ -87,6 +89,8 @@ pub struct Shell {
     init: InitLink,
     watchdog: Option<watchdog::Fed>,
     control: OwnedFd,
+    /// For those who may only ask.
+    queries: Option<Queries>,
     clients: BTreeMap<u32, Client>,
     next_client: u32,
     cgroups: Cgroups,
@@ -169,6 +173,7 @@ impl Shell {
             Token::Signals => self.on_signals(),
             Token::Journal => {}
             Token::Control => self.on_control(),
+            Token::Queries => self.on_queries(),
             Token::Client(id) => self.on_client(id, ready),
             Token::Watch => self.on_watch(),
             Token::Network => self.on_network(),

@@ -257,6 +257,8 @@ impl Shell {
 
     /// Removes the socket of a control that has ended; nobody answers there any more.
     pub(super) fn remove_control(&self) {
-        let _ = files::remove(&self.options.run.join(crate::wire::ctl::SOCKET_NAME));
+        for name in [crate::wire::ctl::SOCKET_NAME, crate::wire::ctl::QUERY_SOCKET_NAME] {
+            let _ = files::remove(&self.options.run.join(name));
+        }
     }
 }

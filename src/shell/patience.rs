@@ -74,8 +74,15 @@ impl Shell {
 
     fn listen_to_control(&self, interest: Interest) {
         let token = Token::Control.to_number();
-        if let Err(fault) = self.poll.modify(self.control.as_fd(), token, interest) {
-            log::warn!("{fault}");
+        let queries = self.queries.as_ref();
+        let doors = [
+            Some((self.control.as_fd(), token)),
+            queries.map(|queries| (queries.as_fd(), Token::Queries.to_number())),
+        ];
+        for (door, token) in doors.into_iter().flatten() {
+            if let Err(fault) = self.poll.modify(door, token, interest) {
+                log::warn!("{fault}");
+            }
         }
     }
 }

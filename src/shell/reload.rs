@@ -126,6 +126,7 @@ impl Shell {
             self.perform(action);
         }
         self.follow_watchdog();
+        self.follow_queries();
         let goals = self.goals_of(restarted, changes);
         self.pump();
         goals

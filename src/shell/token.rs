@@ -11,6 +11,8 @@ pub enum Token {
     Journal,
     /// A client knocks.
     Control,
+    /// A client knocks that may only ask.
+    Queries,
     /// A client has spoken, or can be spoken to.
     Client(u32),
     /// A watched file may have changed.
@@ -57,6 +59,7 @@ impl Token {
             Self::Spawn(pid) => (11, 0, pid),
             Self::Init => (12, 0, 0),
             Self::Emptied(unit) => (13, 0, unit.0.into()),
+            Self::Queries => (14, 0, 0),
         };
         kind << KIND_SHIFT | u64::from(slot) << SLOT_SHIFT | u64::from(id)
     }
@@ -82,6 +85,7 @@ impl Token {
             11 => Self::Spawn(id),
             12 => Self::Init,
             13 => Self::Emptied(unit()?),
+            14 => Self::Queries,
             _ => return None,
         })
     }
@@ -97,6 +101,7 @@ mod tests {
             Token::Signals,
             Token::Journal,
             Token::Control,
+            Token::Queries,
             Token::Client(u32::MAX),
             Token::Watch,
             Token::Network,

@@ -78,6 +78,10 @@ pub const REQUEST_BYTES_MAX: usize = 64 * 1024;
 /// The socket's name in the run directory.
 pub const SOCKET_NAME: &str = "ctl.sock";
 
+/// Beside it, where node.toml names a `read-group`: for those who may only ask
+/// ([`Request::is_question`]).
+pub const QUERY_SOCKET_NAME: &str = "query.sock";
+
 /// What `code` in a `done` or an `error` means; also the exit codes of the client.
 pub mod code {
     /// Done.
@@ -90,7 +94,7 @@ pub mod code {
     pub const NOT_RUNNING: u8 = 3;
     /// There is no unit of that name.
     pub const NO_SUCH_UNIT: u8 = 4;
-    /// No supervisor, or no permission; only the client says so.
+    /// No supervisor, or no permission.
     pub const NO_SUPERVISOR: u8 = 5;
     /// Timed out; only the client says so.
     pub const TIMED_OUT: u8 = 6;

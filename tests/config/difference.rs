@@ -172,11 +172,17 @@ fn a_value_of_the_node_changes_those_who_use_it() {
 }
 
 #[test]
-fn the_deadline_of_the_shutdown_is_taken_over() {
+fn what_concerns_the_node_as_a_whole_is_taken_over() {
     let old = plan_of(MASTER, &[]);
-    let new = plan_of(&format!("{MASTER}[shutdown]\ntimeout = \"5m\"\n"), &[]);
-    let adopted = Change::Adopt(vec!["shutdown"]);
-    assert_eq!(difference(&old, &new), [(String::new(), adopted)], "of the node as a whole");
+    for (section, line) in [
+        ("shutdown", "timeout = \"5m\""),
+        ("watchdog", "timeout = \"9s\""),
+        ("control", "read-group = \"adm\""),
+    ] {
+        let new = plan_of(&format!("{MASTER}[{section}]\n{line}\n"), &[]);
+        let adopted = Change::Adopt(vec![section]);
+        assert_eq!(difference(&old, &new), [(String::new(), adopted)]);
+    }
 }
 
 #[test]

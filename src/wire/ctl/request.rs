@@ -152,6 +152,27 @@ impl Request {
         check(request)
     }
 
+    /// Whether it moves nothing and tells no secret. An environment may hold passwords, so that
+    /// `env` is not for those who may only ask.
+    #[must_use]
+    pub const fn is_question(&self) -> bool {
+        match self {
+            Self::Status { .. } | Self::Logs { .. } | Self::Events { .. } | Self::Why { .. } => {
+                true
+            }
+            Self::Start { .. }
+            | Self::Stop { .. }
+            | Self::Restart { .. }
+            | Self::Reload { .. }
+            | Self::Env { .. }
+            | Self::Kill { .. }
+            | Self::ReloadConfig { .. }
+            | Self::Shutdown { .. }
+            | Self::Poweroff { .. }
+            | Self::Reboot { .. } => false,
+        }
+    }
+
     /// The request as a line, with its newline.
     #[must_use]
     pub fn to_line(&self) -> String {
