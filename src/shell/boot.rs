@@ -18,7 +18,7 @@ use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::notifier::Notifier;
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::signals::Signals;
-use crate::sys::{child, clock, files, own, socket, user};
+use crate::sys::{child, clock, config_dir, files, own, socket, user};
 use crate::wire::ctl::SOCKET_NAME;
 
 /// Milliseconds that the last output may take to its files.
@@ -61,12 +61,16 @@ fn start(options: &Options) -> Result<(Shell, OwnedFd), Vec<String>> {
     let one = |fault: String| vec![fault];
     for directory in [&options.run, &options.run.join("notify")] {
         files::make_dir(directory).map_err(|fault| one(fault.to_string()))?;
+        config_dir::check_own_folder(directory).map_err(one)?;
     }
     let lock = files::lock(&options.run.join("lock")).map_err(|fault| one(fault.to_string()))?;
     let mut shell = Shell::new(options.clone(), plan).map_err(one)?;
     if let Err(fault) = files::make_dir(&options.state) {
         // A root that is read-only must not keep the node down.
         shell.warnings.push(format!("nothing is kept over a power cut: {fault}"));
+    } else {
+        // What is kept there becomes part of command lines.
+        config_dir::check_own_folder(&options.state).map_err(one)?;
     }
     Ok((shell, lock))
 }

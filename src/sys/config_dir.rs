@@ -65,6 +65,19 @@ pub fn check_folder(path: &Path) -> Result<(), String> {
     check_writers(&folder, path)
 }
 
+/// The same of a directory that is written to: a link in its place is refused, too, for whoever
+/// made that would say where our files go.
+pub fn check_own_folder(path: &Path) -> Result<(), String> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    match openat(CWD, path, flags, Mode::empty()) {
+        Ok(folder) => check_writers(&folder, path),
+        Err(Errno::NOTDIR | Errno::LOOP) => {
+            Err(format!("reading {}: it is a symbolic link, or no directory", path.display()))
+        }
+        Err(errno) => Err(Fault::of("reading", path.display())(errno).to_string()),
+    }
+}
+
 fn read_units(root: &OwnedFd, path: &Path, files: &mut ConfigFiles) {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let units = match openat(root, "units", flags, Mode::empty()) {
