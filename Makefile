@@ -8,6 +8,11 @@ FLANNEL ?= real
 NODE    ?= master
 ARGS    ?=
 
+# How long `make fuzz` looks at each target, which ones (all), and whether it keeps what it found.
+SECONDS ?= 60
+TARGETS ?=
+KEEP    ?=
+
 export PROFILE KUBE FLANNEL NODE
 
 CARGO   ?= cargo
@@ -107,7 +112,7 @@ pi-parts: armv7
 
 ##@ Prove
 
-.PHONY: check fmt lint pure plain model faults test test-rust test-node test-kube
+.PHONY: check fmt lint pure plain model faults fuzz deny test test-rust test-node test-kube
 check: fmt lint pure plain ## No root, no services, two minutes: style, lints, purity, tests
 
 fmt: ## Formatting
@@ -141,7 +146,14 @@ faults: ## Proves the model: faults planted in the machine, and who catches them
 	rustc --edition 2024 -O -o target/faults/plant tests/model/faults.rs
 	target/faults/plant
 
-test: deps check test-rust test-node test-kube cross-test ## Everything (as root)
+fuzz: ## Every parser, SECONDS=60 each, guided by coverage; KEEP=1 adds to the corpus
+	@tests/deps.sh build fuzz
+	FUZZ_SECONDS=$(SECONDS) KEEP=$(KEEP) tests/fuzz/run.sh $(TARGETS)
+
+deny: ## Licences, versions and origins of all packages, by cargo-deny
+	@tests/deny.sh
+
+test: deps check deny test-rust test-node test-kube cross-test ## Everything (as root)
 
 test-rust: deps ## Real processes in namespaces (as root)
 	$(CARGO) test --locked $(ROOTED:%=--test %)

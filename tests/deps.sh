@@ -1,7 +1,7 @@
 #!/bin/bash
 # Says which Debian packages are missing for a target of the Makefile, and installs them as root.
 #
-#     tests/deps.sh GROUP...      GROUP: build | node | test | real | cross | pi
+#     tests/deps.sh GROUP...      GROUP: build | node | test | real | cross | pi | fuzz | deny
 #
 # A program that is there is used, wherever it came from. No service is started by the
 # installation: the sandbox has its own daemons, and the machine's are none of our business.
@@ -14,6 +14,9 @@ node="dockerd:docker.io containerd:containerd runc:runc etcd:etcd-server etcdctl
     ip:iproute2 iptables:iptables unshare:util-linux busybox:busybox-static openssl:openssl
     kubectl:kubernetes-client conntrack:conntrack curl:curl python3:python3-minimal"
 test="jq:jq systemd-nspawn:systemd-container mmdebstrap:mmdebstrap"
+# libFuzzer is compiled from its sources, which come with a crate.
+fuzz="g++:g++ awk:mawk"
+deny="/usr/bin/pip3:python3-pip"
 real="/usr/lib/go-1.19/bin/go:golang-1.19-go gcc:gcc /usr/include/stdio.h:libc6-dev"
 # Debian's Rust comes with the source of its std, and with a cargo of the same version.
 cross="/usr/bin/cargo:cargo-web /usr/bin/rustc:rustc-web
@@ -29,7 +32,7 @@ missing() {
     local group pair
     for group in "$@"; do
         case $group in
-        build | node | test | real | cross | pi) ;;
+        build | node | test | real | cross | pi | fuzz | deny) ;;
         *) die "unknown group '$group'" ;;
         esac
         for pair in ${!group}; do

@@ -128,20 +128,6 @@ pub fn load_beside(
     if faults.is_empty() { Ok(Plan { node: site.node, units, notes }) } else { Err(faults) }
 }
 
-/// Any bytes at all, as a node's file and a unit's file with a NUL between them: for fuzzing.
-#[must_use]
-pub fn parse_any(bytes: &[u8]) -> usize {
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    let (node, unit) = text.split_once('\0').unwrap_or(("role = \"master\"", &text));
-    let _ = hints(node);
-    let source = |path: &str, text: &str| Source { path: path.into(), text: text.to_owned() };
-    let units = vec![source("units/a.toml", unit), source("units/b.toml", "")];
-    match load(source("node.toml", node), units, &Defaults::default()) {
-        Ok(plan) => plan.units.len(),
-        Err(faults) => faults.iter().map(|fault| fault.to_string().len()).sum(),
-    }
-}
-
 /// Two files of one name, and more files than a node can have.
 fn check_names(heads: &[Head<'_>]) {
     let mut seen: BTreeMap<&str, &Head<'_>> = BTreeMap::new();
