@@ -21,6 +21,8 @@ mod config;
 mod ctl;
 #[path = "real_process/depend.rs"]
 mod depend;
+#[path = "real_process/doors.rs"]
+mod doors;
 #[path = "real_process/double.rs"]
 mod double;
 #[path = "real_process/end.rs"]
@@ -39,6 +41,8 @@ mod odd;
 mod ready;
 #[path = "real_process/runner.rs"]
 mod runner;
+#[path = "real_process/starve.rs"]
+mod starve;
 #[path = "real_process/values.rs"]
 mod values;
 
@@ -115,6 +119,15 @@ const TESTS: &[runner::Test] = tests! {
         a_wish_never_blocks_for_good,
         nobody_fails_because_of_another,
         a_crash_while_another_prepares_makes_it_wait_again;
+    doors:
+        strangers_may_not_even_ask,
+        members_of_the_read_group_may_ask_and_not_tell,
+        who_may_only_ask_crowds_out_nobody_else,
+        a_right_that_is_taken_back_is_gone_at_once,
+        no_link_is_followed_where_we_write,
+        directories_of_others_are_refused,
+        nothing_leaks_into_whatever_is_started,
+        no_new_privileges_are_none;
     end:
         tree_takes_orphans_of_their_own_session_along,
         tree_is_swept_after_a_crash_before_the_next_start,
@@ -178,6 +191,16 @@ const TESTS: &[runner::Test] = tests! {
         a_line_of_the_last_run_counts_for_nothing,
         health_that_fails_restarts_or_is_reported,
         health_is_not_asked_of_what_is_not_ready;
+    starve:
+        without_descriptors_nothing_stops_and_all_comes_back,
+        without_processes_nothing_stops_and_all_comes_back,
+        little_memory_is_enough_whatever_is_asked_and_written,
+        a_full_run_directory_stops_nothing_and_is_told,
+        a_full_log_disk_stops_nothing_and_is_told,
+        a_root_that_is_read_only_stops_nothing_and_is_told,
+        half_a_request_from_two_hundred_keeps_nobody_out,
+        a_gigabyte_in_one_line_is_kept_in_bounds,
+        ten_thousand_orphans_are_reaped;
     values:
         a_value_is_waited_for_and_said_to_be,
         a_value_that_changes_in_place_bounces_its_users_in_order,

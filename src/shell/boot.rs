@@ -64,13 +64,15 @@ fn start(options: &Options) -> Result<(Shell, OwnedFd), Vec<String>> {
         config_dir::check_own_folder(directory).map_err(one)?;
     }
     let lock = files::lock(&options.run.join("lock")).map_err(|fault| one(fault.to_string()))?;
-    let mut shell = Shell::new(options.clone(), plan).map_err(one)?;
-    if let Err(fault) = files::make_dir(&options.state) {
-        // A root that is read-only must not keep the node down.
-        shell.warnings.push(format!("nothing is kept over a power cut: {fault}"));
-    } else {
+    let state = files::make_dir(&options.state);
+    if state.is_ok() {
         // What is kept there becomes part of command lines.
         config_dir::check_own_folder(&options.state).map_err(one)?;
+    }
+    let mut shell = Shell::new(options.clone(), plan).map_err(one)?;
+    if let Err(fault) = state {
+        // A root that is read-only must not keep the node down.
+        shell.warnings.push(format!("nothing is kept over a power cut: {fault}"));
     }
     Ok((shell, lock))
 }
