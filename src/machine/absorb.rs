@@ -16,6 +16,7 @@ impl Machine {
     pub(super) fn absorb(&mut self, event: Event, now: Tick) {
         match event {
             Event::Boot => self.boot(),
+            Event::Resumed(newcomers) => self.resumed(newcomers),
             Event::Start(unit) => self.start(unit),
             Event::Stop(unit) => self.stop(unit),
             Event::Restart(unit) => self.restart(unit),

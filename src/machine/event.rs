@@ -36,6 +36,8 @@ pub type Values = BTreeMap<String, String>;
 pub enum Event {
     /// The machine was made: everything enabled is wanted.
     Boot,
+    /// The machine was made from a memory, in which these units were not.
+    Resumed(Vec<UnitId>),
     /// Somebody asked for this unit by name.
     Start(UnitId),
     /// Somebody wants this unit down, by name.

@@ -125,6 +125,19 @@ impl Gates {
         Self(self.0 & !other.0)
     }
 
+    /// The set as a number.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set that a number stands for; `None` if it has what is not known.
+    #[must_use]
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        let all = Gate::ALL.into_iter().fold(Self::NONE, Self::with);
+        (bits & !all.0 == 0).then_some(Self(bits))
+    }
+
     /// Whether the set has no gate.
     #[must_use]
     pub const fn is_empty(self) -> bool {
@@ -177,6 +190,19 @@ impl Conditions {
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 & other.0)
+    }
+
+    /// The set as a number.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// The set that a number stands for; `None` if it has what is not known.
+    #[must_use]
+    pub fn from_bits(bits: u8) -> Option<Self> {
+        let all = Condition::ALL.into_iter().fold(Self::NONE, Self::with);
+        (bits & !all.0 == 0).then_some(Self(bits))
     }
 
     /// Whether the set has no condition.

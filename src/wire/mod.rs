@@ -14,3 +14,4 @@ pub mod network;
 pub mod notify;
 pub mod reply;
 pub mod rtnl;
+pub mod state;
