@@ -26,6 +26,11 @@ fn main() -> ExitCode {
     {
         return ExitCode::from(code);
     }
+    if let [name, test, rest @ ..] = words.as_slice()
+        && test == "--self-test"
+    {
+        return ExitCode::from(test_self(name, rest));
+    }
     let args = match args::parse(words) {
         Ok(args) => args,
         Err(error) => return ExitCode::from(tell_usage(&error)),
@@ -54,6 +59,18 @@ fn run(args: &Args, screen: &mut Screen<'_>) -> Result<(), Failure> {
         }
         Command::Ctl(ctl) => pisup::ctl::run(&args.places.run, ctl, screen),
     }
+}
+
+/// Whether this program could supervise here; asked by the one that does.
+fn test_self(name: &OsString, places: &[OsString]) -> u8 {
+    let words = [name.clone(), "check".into()].into_iter().chain(places.iter().cloned());
+    let Places { config, run, state } = match args::parse(words) {
+        Ok(args) => args.places,
+        Err(error) => return tell_usage(&error),
+    };
+    let tested = pisup::shell::self_test(&Options { config, run, state });
+    let told = tested.map_err(|faults| Failure::Failed(faults.join("\n")));
+    exit_code(told.and_then(|text| writeln!(io::stdout(), "{text}").map_err(Failure::Output)))
 }
 
 /// Writes a configuration, and checks what came of it together with what was there.

@@ -37,12 +37,18 @@ mod input;
 mod notify;
 #[path = "real_process/odd.rs"]
 mod odd;
+#[path = "real_process/outlive.rs"]
+mod outlive;
 #[path = "real_process/ready.rs"]
 mod ready;
+#[path = "real_process/record.rs"]
+mod record;
 #[path = "real_process/runner.rs"]
 mod runner;
 #[path = "real_process/starve.rs"]
 mod starve;
+#[path = "real_process/upgrade.rs"]
+mod upgrade;
 #[path = "real_process/values.rs"]
 mod values;
 
@@ -180,6 +186,26 @@ const TESTS: &[runner::Test] = tests! {
         two_supervisors_live_side_by_side,
         a_signal_without_a_name_is_refused_or_replaced,
         a_network_that_comes_late_is_waited_for;
+    outlive:
+        thirty_units_are_as_they_were,
+        who_died_meanwhile_is_known_by_how,
+        without_an_init_a_death_meanwhile_is_honestly_unknown,
+        what_was_said_meanwhile_is_heard,
+        a_value_that_changed_meanwhile_bounces_its_users_only,
+        a_stop_under_way_goes_on,
+        killed_again_and_again_nothing_is_doubled_or_lost;
+    record:
+        a_file_that_is_not_taken_is_told_and_processes_are_found,
+        an_idle_supervisor_writes_nothing,
+        a_full_disk_is_told_and_stops_nothing,
+        an_ordered_end_leaves_nothing_to_go_on_from;
+    upgrade:
+        another_program_takes_over_and_nobody_notices,
+        under_pisup_init_it_is_the_same,
+        a_program_that_fails_its_test_is_refused,
+        a_program_that_hangs_is_undone,
+        under_pisup_init_a_program_that_hangs_is_undone,
+        a_program_that_dies_at_once_is_undone;
     ready:
         every_kind_of_evidence_is_waited_for_and_believed,
         a_file_counts_only_if_it_came_after_the_start,

@@ -5,7 +5,7 @@
 mod setup;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -157,6 +157,11 @@ pub enum CtlCommand {
     },
     /// Read the configuration again and restart only what changed
     ReloadConfig(PlannedWait),
+    /// Put another pisup in the place of the supervisor that runs; services do not notice
+    Upgrade {
+        /// The new program; without it the file that the supervisor was started from
+        program: Option<PathBuf>,
+    },
     /// Stop all units in order, then the supervisor
     Shutdown(Wait),
     /// Stop all units in order, then switch the machine off
@@ -244,11 +249,19 @@ impl CtlCommand {
             Self::ReloadConfig(PlannedWait { wait, dry_run }) => {
                 Request::ReloadConfig { no_wait: wait.no_wait, dry_run: *dry_run }
             }
+            Self::Upgrade { program } => {
+                Request::Upgrade { program: program.as_deref().map(absolute) }
+            }
             Self::Shutdown(wait) => Request::Shutdown { no_wait: wait.no_wait },
             Self::Poweroff(wait) => Request::Poweroff { no_wait: wait.no_wait },
             Self::Reboot(wait) => Request::Reboot { no_wait: wait.no_wait },
         }
     }
+}
+
+/// The supervisor stands in another directory than whoever asks.
+fn absolute(path: &Path) -> String {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
 /// The commands beside `pisup ctl`, in the order in which they are needed.
@@ -258,7 +271,7 @@ const FIRST: (&str, &[&str]) = ("Become a node", &["setup", "doctor", "check", "
 const GROUPS: [(&str, &[&str]); 3] = [
     ("Ask the supervisor", &["status", "why", "logs", "events", "env"]),
     ("Change units", &["start", "stop", "restart", "reload", "kill"]),
-    ("Change the supervisor", &["reload-config", "shutdown", "poweroff", "reboot"]),
+    ("Change the supervisor", &["reload-config", "upgrade", "shutdown", "poweroff", "reboot"]),
 ];
 
 const EXIT_CODES: &str = "\

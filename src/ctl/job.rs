@@ -140,6 +140,7 @@ pub const fn is_waiting(request: &Request) -> bool {
         | Request::Shutdown { no_wait }
         | Request::Poweroff { no_wait }
         | Request::Reboot { no_wait } => !*no_wait,
+        Request::Upgrade { .. } => true,
         Request::Stop { no_wait, dry_run, .. }
         | Request::Restart { no_wait, dry_run, .. }
         | Request::ReloadConfig { no_wait, dry_run } => !*no_wait && !*dry_run,
@@ -158,6 +159,7 @@ fn job_name(request: &Request) -> String {
         Request::Restart { units, .. } => ("the restart of", units),
         Request::Reload { units, .. } => ("the reload of", units),
         Request::ReloadConfig { .. } => return "the reload of the configuration".to_owned(),
+        Request::Upgrade { .. } => return "the upgrade".to_owned(),
         Request::Shutdown { .. } => return "the shutdown".to_owned(),
         Request::Poweroff { .. } | Request::Reboot { .. } => {
             return "the end of the machine".to_owned();

@@ -15,6 +15,7 @@ pub mod engine;
 pub mod etcd;
 pub mod exchange;
 pub mod files;
+pub mod guard;
 pub mod log_writer;
 pub mod outage;
 pub mod owner;
@@ -30,6 +31,7 @@ pub fn main(name: &OsStr, args: Vec<OsString>) -> Option<u8> {
         "make-directory" => files::make(&args),
         "log-writer" => log_writer::main(args),
         "keep-file" => files::keep(&args),
+        "upgrade-guard" => guard::main(args),
         _ => return None,
     })
 }

@@ -1,18 +1,21 @@
 //! What an earlier supervisor left running: taken over where its main process can be told, else
 //! killed before anything is started in its place. Nothing runs twice.
 //!
-//! Without a record of the earlier life a unit's main process is the oldest session leader of its
+//! This is for a start without a state file ([`super::resume`] is with it): then a unit's main process is the oldest session leader of its
 //! group whose parent is not in it: the supervisor starts each one in a session of its own. That
 //! it was ready is believed where only the past could show it (a message, a line, a file).
 
 use super::Shell;
-use super::token::Token;
+use super::children::{Child, Part};
+use super::init_link::notify_name;
 use crate::config::plan::{Job, KillScope, Unit};
 use crate::machine::spec::Gate;
 use crate::machine::{Event, Run, UnitId};
+use crate::sys::cgroup::Group;
 use crate::sys::child::{self, Stat};
-use crate::sys::fd::{AsFd, OwnedFd};
-use crate::sys::poll::Interest;
+use crate::sys::fd::OwnedFd;
+use crate::sys::notify_socket::NotifySocket;
+use crate::wire::state::Process;
 
 /// Gates of which nothing more comes from a process that was ready before.
 const PAST: [Gate; 4] = [Gate::Notify, Gate::Fd, Gate::File, Gate::Log];
@@ -36,12 +39,7 @@ impl Shell {
             let Some(group) = self.cgroups.find(&plan.spec.name) else {
                 continue;
             };
-            let members: Vec<(u32, Stat)> = group
-                .members()
-                .into_iter()
-                .filter_map(|pid| Some((pid, child::stat(pid)?)))
-                .filter(|(_, stat)| !stat.is_zombie())
-                .collect();
+            let members = members(&group);
             // Opened before it is looked at again, so that it is the one that was found.
             let main = main_of(&members).and_then(|pid| Some((pid, child::pidfd(pid)?)));
             // Children that outlive a service must not be taken for it.
@@ -69,6 +67,24 @@ impl Shell {
             if matches!(live.leftover, Leftover::Main(..)) {
                 self.inbox.push_back(Event::Start(UnitId(index)));
             }
+        }
+    }
+
+    /// Leaves a process to the next start of its unit; `false` when it is gone.
+    pub(super) fn leave_to(&mut self, unit: UnitId, main: Process) -> bool {
+        let pidfd = child::pidfd(main.pid);
+        let is_it = child::stat(main.pid).is_some_and(|stat| stat.start_time == main.start_time);
+        match (self.lives.get_mut(unit.index()), pidfd.filter(|_| is_it)) {
+            (Some(live), Some(pidfd)) => live.leftover = Leftover::Main(main.pid, pidfd),
+            _ => return false,
+        }
+        true
+    }
+
+    /// What runs of a unit has to go before its next start.
+    pub(super) fn leave_others(&mut self, unit: UnitId) {
+        if let Some(live) = self.lives.get_mut(unit.index()) {
+            live.leftover = Leftover::Others;
         }
     }
 
@@ -121,14 +137,19 @@ impl Shell {
         self.resume_output(unit, pid);
         self.embody(unit, run)?;
         self.open_sockets(unit)?;
-        self.open_notify(unit, run)?;
-        let token = Token::MainPid(unit).to_number();
-        self.poll.add(pidfd.as_fd(), token, Interest::Read).map_err(|fault| fault.to_string())?;
+        let name = self.machine.name(unit).to_owned();
+        let path = self.options.run.join("notify").join(&name);
+        let kept = self.init.take(&notify_name(&name));
+        match kept.and_then(|fd| NotifySocket::resume(&path, fd)) {
+            Some(socket) => self.take_notify(unit, run, socket)?,
+            None => drop(self.open_notify(unit, run)?),
+        }
+        let start_time = child::stat(pid).map_or(0, |stat| stat.start_time);
+        self.adopt(Child::new(unit, run, Part::Main, self.now), Process { pid, start_time });
+        drop(pidfd);
         if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
-            body.named = Some((pid, pidfd));
             body.main = Some(pid);
             body.session = Some(pid);
-            body.is_adopted = true;
         }
         self.note(unit, format!("taken over from an earlier supervisor as pid {pid}"));
         self.push(Event::Spawned(unit, run));
@@ -149,12 +170,26 @@ fn program(plan: &Unit) -> Option<Vec<u8>> {
     Some(first.unwrap_or_default().into_bytes())
 }
 
-/// The oldest session leader whose parent is not among them.
-fn main_of(members: &[(u32, Stat)]) -> Option<u32> {
+fn members(group: &Group) -> Vec<(u32, Stat)> {
+    let stats = group.members().into_iter().filter_map(|pid| Some((pid, child::stat(pid)?)));
+    stats.filter(|(_, stat)| !stat.is_zombie()).collect()
+}
+
+/// The session leaders of a group whose parents are not in it.
+pub(super) fn leaders(group: &Group) -> Vec<(u32, Stat)> {
+    leaders_of(&members(group)).collect()
+}
+
+fn leaders_of(members: &[(u32, Stat)]) -> impl Iterator<Item = (u32, Stat)> {
     let is_member = |pid: u32| members.iter().any(|(other, _)| *other == pid);
     let leaders = members.iter().filter(|(pid, stat)| stat.session == *pid);
-    let own = leaders.filter(|(_, stat)| !is_member(stat.parent));
-    own.min_by_key(|(_, stat)| stat.start_time).map(|(pid, _)| *pid)
+    leaders.filter(move |(_, stat)| !is_member(stat.parent)).copied()
+}
+
+/// The oldest session leader whose parent is not among them.
+fn main_of(members: &[(u32, Stat)]) -> Option<u32> {
+    let oldest = leaders_of(members).min_by_key(|(_, stat)| stat.start_time);
+    oldest.map(|(pid, _)| pid)
 }
 
 #[cfg(test)]

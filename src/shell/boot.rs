@@ -8,6 +8,7 @@ use super::init_link::{InitLink, socket_name};
 use super::live::Live;
 use super::load::load_when_told;
 use super::output::log_name;
+use super::record::Record;
 use super::token::Token;
 use super::watching::Watching;
 use super::{Options, Shell, journal};
@@ -15,6 +16,7 @@ use crate::config::plan::Plan;
 use crate::machine::{Event, Machine, UnitId};
 use crate::sys::cgroup::Cgroups;
 use crate::sys::fd::{AsFd, OwnedFd};
+use crate::sys::init_link::{CONTROL, LOCK};
 use crate::sys::notifier::Notifier;
 use crate::sys::poll::{Interest, Poll};
 use crate::sys::signals::Signals;
@@ -37,7 +39,7 @@ pub fn supervise(options: &Options) -> u8 {
     own::set_umask();
     own::raise_descriptors();
     let code = match start(options) {
-        Ok((mut shell, _lock)) => {
+        Ok(mut shell) => {
             let code = shell.live();
             shell.say_goodbye();
             code
@@ -52,7 +54,7 @@ pub fn supervise(options: &Options) -> u8 {
 }
 
 /// Everything that can go wrong before the first unit starts.
-fn start(options: &Options) -> Result<(Shell, OwnedFd), Vec<String>> {
+fn start(options: &Options) -> Result<Shell, Vec<String>> {
     let plan = load_when_told(&options.config, |missing| {
         log::warn!("waiting for the network, which has to say what node.toml does not");
         journal::tell_faults(missing);
@@ -63,29 +65,37 @@ fn start(options: &Options) -> Result<(Shell, OwnedFd), Vec<String>> {
         files::make_dir(directory).map_err(|fault| one(fault.to_string()))?;
         config_dir::check_own_folder(directory).map_err(one)?;
     }
-    let lock = files::lock(&options.run.join("lock")).map_err(|fault| one(fault.to_string()))?;
+    let mut init = InitLink::open();
+    let path = options.run.join("lock");
+    let lock = init.take(LOCK).map_or_else(|| files::lock(&path), Ok);
+    let lock = lock.map_err(|fault| one(fault.to_string()))?;
     let state = files::make_dir(&options.state);
     if state.is_ok() {
         // What is kept there becomes part of command lines.
         config_dir::check_own_folder(&options.state).map_err(one)?;
     }
-    let mut shell = Shell::new(options.clone(), plan).map_err(one)?;
+    let mut shell = Shell::new(options.clone(), plan, init, lock).map_err(one)?;
     if let Err(fault) = state {
         // A root that is read-only must not keep the node down.
         shell.warnings.push(format!("nothing is kept over a power cut: {fault}"));
     }
-    Ok((shell, lock))
+    Ok(shell)
 }
 
 impl Shell {
-    fn new(options: Options, plan: Plan) -> Result<Self, String> {
+    fn new(
+        options: Options,
+        plan: Plan,
+        mut init: InitLink,
+        lock: OwnedFd,
+    ) -> Result<Self, String> {
         let text = |fault: crate::sys::Fault| fault.to_string();
         let mut warnings = Vec::new();
         let poll = Poll::new().map_err(text)?;
         let signals = Signals::install().map_err(|error| error.to_string())?;
-        let init = InitLink::open();
         let gid = user::group_id(CONTROL_GROUP).ok();
-        let control = socket::listen_ctl(&options.run.join(SOCKET_NAME), gid).map_err(text)?;
+        let listen = || socket::listen_ctl(&options.run.join(SOCKET_NAME), gid).map_err(text);
+        let control = init.take(CONTROL).map_or_else(listen, Ok)?;
         if child::become_subreaper().is_err() {
             warnings
                 .push("orphans are not left to the supervisor (no PR_SET_CHILD_SUBREAPER)".into());
@@ -97,10 +107,14 @@ impl Shell {
         let now = clock::boottime();
         let specs: Vec<_> = plan.units.iter().map(|unit| unit.spec.clone()).collect();
         let boot_id = clock::boot_id().unwrap_or_default();
-        let machine = Machine::new(specs, now.0);
+        let record = Record::new(&options.run);
+        let (machine, remembered) = record.machine(specs, &boot_id, now).unwrap_or_else(|why| {
+            warnings.push(why);
+            let specs = plan.units.iter().map(|unit| unit.spec.clone()).collect();
+            (Machine::new(specs, now.0), None)
+        });
         let conditions = Conditions::new(Token::Network.to_number());
         let watching = Watching::new().map_err(text)?;
-        let own_program = own::program();
         let mut shell = Self {
             lives: plan.units.iter().map(|_| Live::new(now)).collect(),
             children: super::Children::default(),
@@ -129,8 +143,13 @@ impl Shell {
             conditions,
             watching,
             above: Notifier::from_env(),
-            own_program,
+            own_program: own::program(),
             boot_id,
+            record,
+            remembered,
+            trial: None,
+            lock,
+            init_until: None,
             warnings,
             now,
         };
@@ -154,7 +173,6 @@ impl Shell {
         }
         self.follow_watchdog();
         self.follow_queries();
-        self.init.forget_unclaimed();
         Ok(())
     }
 
@@ -186,12 +204,19 @@ impl Shell {
             log::warn!("{note}");
         }
         log::info!("supervising {} units of {}", self.plan.units.len(), config_name(&self.options));
-        self.find_leftovers();
-        self.inbox.push_back(Event::Boot);
-        self.want_leftovers();
+        match self.remembered.take() {
+            Some((state, newcomers)) => self.resume(state, newcomers),
+            None => {
+                self.find_leftovers();
+                self.inbox.push_back(Event::Boot);
+                self.want_leftovers();
+            }
+        }
         self.pump();
         // Not when all units are ready: that may take until an SD card has been replaced.
         self.above.tell("READY=1");
+        self.end_upgrade();
+        self.init.forget_unclaimed();
         if let Err(fault) = self.run() {
             log::error!("{fault}");
             return 1;
@@ -230,6 +255,7 @@ impl Shell {
             }
         }
         self.remove_control();
+        self.forget_record();
         self.activation.close();
         self.end_log_writers();
         for live in &mut self.lives {

@@ -23,6 +23,8 @@ pub enum Part {
     Keep,
     /// Its output is written to a file.
     Log,
+    /// Another program of the supervisor is tried; it is no unit's.
+    SelfTest,
 }
 
 /// One child.
@@ -38,8 +40,21 @@ pub struct Child {
     pub pending: Option<Pending>,
     /// For signals that cannot hit another process.
     pub pidfd: Option<OwnedFd>,
-    /// When it was forked.
+    /// When it was forked, or taken over.
     pub since: Tick,
+    /// Its start in clock ticks after boot.
+    pub start_time: u64,
+    /// An earlier supervisor made it: somebody else reaps it, and its pidfd, if it lives, tells.
+    pub is_foreign: bool,
+}
+
+impl Child {
+    /// A child of which only that is known.
+    #[must_use]
+    pub const fn new(unit: UnitId, run: Run, part: Part, since: Tick) -> Self {
+        let (pending, pidfd) = (None, None);
+        Self { unit, run, part, pending, pidfd, since, start_time: 0, is_foreign: false }
+    }
 }
 
 /// All children, by process id.
@@ -80,8 +95,20 @@ impl Children {
                 child.unit = new;
                 true
             }
-            None => false,
+            None => child.part == Part::SelfTest,
         });
+    }
+
+    /// Those of an earlier supervisor that were dead when they were looked for.
+    #[must_use]
+    pub fn gone(&self) -> Vec<u32> {
+        self.0.keys().copied().filter(|pid| self.is_gone(*pid)).collect()
+    }
+
+    /// Whether it is one of them.
+    #[must_use]
+    pub fn is_gone(&self, pid: u32) -> bool {
+        self.get(pid).is_some_and(|child| child.is_foreign && child.pidfd.is_none())
     }
 
     /// Whether any unit's output is being written to a file.
@@ -110,14 +137,7 @@ mod tests {
 
     #[test]
     fn a_child_follows_its_unit_and_is_forgotten_with_it() {
-        let child = |unit, part| Child {
-            unit: UnitId(unit),
-            run: Run(1),
-            part,
-            pending: None,
-            pidfd: None,
-            since: Tick(0),
-        };
+        let child = |unit, part| Child::new(UnitId(unit), Run(1), part, Tick(0));
         let mut children = Children::default();
         children.add(10, child(0, Part::Keep));
         children.add(11, child(1, Part::Keep));

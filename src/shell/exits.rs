@@ -3,7 +3,7 @@
 use super::Shell;
 use super::children::{Child, Part};
 use crate::config::plan::Step;
-use crate::machine::{Event, Exit, Run, UnitId, cause};
+use crate::machine::{Action, Event, Exit, Phase, Run, UnitId, cause};
 use crate::sys::child;
 use crate::sys::fd::AsFd;
 
@@ -25,13 +25,18 @@ impl Shell {
         }
     }
 
-    fn dead(&mut self, pid: u32, exit: Exit) {
+    pub(super) fn dead(&mut self, pid: u32, exit: Exit) {
+        self.record.is_stale = true;
         // What it said before it died counts: first its program, then its messages and its output.
-        self.on_spawn(pid);
+        self.on_program(pid);
         let Some(child) = self.children.remove(pid) else {
             self.orphan_died(pid, exit);
             return;
         };
+        if let Some(pidfd) = child.pidfd.as_ref().filter(|_| child.is_foreign) {
+            self.poll.remove(pidfd.as_fd());
+        }
+        let is_unknown = child.is_foreign && exit == Exit::Unknown;
         let Child { unit, run, part, .. } = child;
         match part {
             Part::Main | Part::Step(..) => self.end_output(unit),
@@ -39,6 +44,7 @@ impl Shell {
             Part::Probe(_) | Part::Stop | Part::Reload | Part::Keep | Part::Log => {
                 self.on_output(unit);
             }
+            Part::SelfTest => return self.tested(pid, exit),
         }
         match part {
             Part::Main => {
@@ -48,6 +54,10 @@ impl Shell {
             Part::Step(number, ignores_failure) => {
                 if let Some(body) = self.lives.get_mut(unit.index()).and_then(|l| l.body_of(run)) {
                     body.step = None;
+                }
+                if is_unknown && self.is_preparing(unit, run, number) {
+                    // Nobody knows what came of it, so it is done once more.
+                    return self.perform(Action::Prepare(unit, run, number));
                 }
                 let result = self.verdict(unit, exit);
                 self.step_ended(unit, run, number, ignores_failure, result);
@@ -69,6 +79,7 @@ impl Shell {
                 let result = self.verdict(unit, exit);
                 self.log_writer_ended(unit, pid, result);
             }
+            Part::SelfTest => {}
             Part::Keep => match self.verdict(unit, exit) {
                 // They may have changed meanwhile.
                 Ok(()) => self.read_exports(unit),
@@ -78,8 +89,17 @@ impl Shell {
         }
     }
 
-    /// A process that was left to us; one that a service named as its main process counts.
+    fn is_preparing(&self, unit: UnitId, own: Run, number: u8) -> bool {
+        let phase = self.machine.unit(unit).map(|state| &state.phase);
+        matches!(phase, Some(Phase::Preparing { run, step, .. }) if (*run, *step) == (own, number))
+    }
+
+    /// A process that was left to us, or that an earlier supervisor had made; of the others one
+    /// that a service named as its main process counts.
     pub(super) fn orphan_died(&mut self, pid: u32, exit: Exit) {
+        if self.children.get(pid).is_some() {
+            return self.dead(pid, exit);
+        }
         let named = self.machine.units().find_map(|(unit, _, _)| {
             let body = self.lives.get(unit.index())?.body.as_ref()?;
             let (named, _) = body.named.as_ref()?;

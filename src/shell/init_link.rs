@@ -6,11 +6,12 @@
 use std::collections::BTreeMap;
 
 use super::Shell;
+use super::children::Child;
 use super::token::Token;
 use crate::machine::{Exit, UnitId};
 use crate::sys::child;
 use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
-use crate::sys::init_link::{Frame, Heard, Link, Name, Power};
+use crate::sys::init_link::{Frame, GUARD, Heard, LINK, LOCK, Link, Name, PROGRAM, Power};
 use crate::sys::poll::Interest;
 
 /// Frames taken in one turn; the rest is told again.
@@ -27,6 +28,8 @@ pub struct InitLink {
     is_pid_1: bool,
     /// What an earlier supervisor deposited and nobody has asked for yet.
     kept: BTreeMap<String, OwnedFd>,
+    /// Who died while there was no supervisor, and how.
+    exits: Vec<(u32, Exit)>,
     /// What comes after the shutdown.
     next: Option<Power>,
 }
@@ -37,16 +40,22 @@ impl InitLink {
     #[must_use]
     pub fn open() -> Self {
         let mut own = Self { link: Link::inherited(), ..Self::default() };
+        let mut is_handed_over = false;
         for _ in 0..GREETING_MAX {
             match own.link.as_ref().map(Link::hear) {
                 Some(Heard::Frame(Frame::Hello(is_pid_1), _)) => own.is_pid_1 = is_pid_1,
                 Some(Heard::Frame(Frame::Kept(name), Some(fd))) => {
+                    is_handed_over |= name.text() == GUARD || name.text() == LOCK;
                     own.kept.insert(name.text().to_owned(), fd);
                 }
+                Some(Heard::Frame(Frame::Exit(pid, exit), _)) => own.exits.push((pid, exit)),
                 Some(Heard::Frame(Frame::Begin, _) | Heard::Nothing | Heard::End) | None => break,
-                // Whose end it was is not known any more.
                 Some(Heard::Frame(..) | Heard::Nonsense) => {}
             }
+        }
+        if is_handed_over {
+            // It was another program of this process that spoke, and it had a link of its own.
+            own.link = own.kept.remove(LINK).map(Link::of);
         }
         own
     }
@@ -62,11 +71,41 @@ impl InitLink {
         self.kept.contains_key(name)
     }
 
+    /// How a process ended while there was no supervisor, as far as that was told.
+    #[must_use]
+    pub fn exit_of(&self, pid: u32) -> Option<Exit> {
+        self.exits.iter().find(|(dead, _)| *dead == pid).map(|(_, exit)| *exit)
+    }
+
+    /// Who died while there was no supervisor, and how.
+    pub fn take_exits(&mut self) -> Vec<(u32, Exit)> {
+        std::mem::take(&mut self.exits)
+    }
+
+    /// Asks for the ends of all that have died by now; whether there is anybody to ask. `begin`
+    /// follows when all is told.
+    pub fn ask(&self) -> bool {
+        self.say(&Frame::Ask);
+        self.link.is_some()
+    }
+
     /// Gives up what no unit has asked for: its unit is in the configuration no more.
     pub fn forget_unclaimed(&mut self) {
-        for name in std::mem::take(&mut self.kept).into_keys() {
+        for name in std::mem::take(&mut self.kept).into_keys().filter(|name| name != PROGRAM) {
             self.forget(&name);
         }
+    }
+
+    /// The link itself, for a program in the place of this one.
+    #[must_use]
+    pub fn link(&self) -> Option<BorrowedFd<'_>> {
+        self.link.as_ref().map(Link::as_fd)
+    }
+
+    /// Whether pisup-init is PID 1.
+    #[must_use]
+    pub const fn is_pid_1(&self) -> bool {
+        self.is_pid_1
     }
 
     /// Deposits a descriptor; without init, or without room there, it ends with this process.
@@ -137,6 +176,16 @@ pub(super) fn socket_name(unit: &str, index: usize) -> String {
     format!("socket/{unit}/{index}")
 }
 
+/// What a run's notify socket is kept as.
+pub(super) fn notify_name(unit: &str) -> String {
+    format!("notify/{unit}")
+}
+
+/// What the reading end of a run's readiness descriptor is kept as.
+pub(super) fn ready_name(unit: &str) -> String {
+    format!("ready/{unit}")
+}
+
 impl Shell {
     /// Deposits the listening sockets of a unit.
     pub(super) fn keep_sockets(&self, unit: UnitId) {
@@ -161,7 +210,7 @@ impl Shell {
             match self.init.link.as_ref().map(Link::hear) {
                 Some(Heard::Frame(Frame::Exit(pid, exit), _)) => self.orphan_died(pid, exit),
                 Some(Heard::Frame(Frame::Ping(number), _)) => self.init.say(&Frame::Pong(number)),
-                Some(Heard::Frame(Frame::Lost, _)) => self.look_for_adopted(),
+                Some(Heard::Frame(Frame::Lost | Frame::Begin, _)) => self.look_for_adopted(),
                 Some(Heard::End) => {
                     log::error!("pisup-init is gone");
                     if let Some(link) = self.init.link.take() {
@@ -175,24 +224,39 @@ impl Shell {
         }
     }
 
-    /// Whether init will tell how this unit's main process ended: it is its child, not ours.
-    pub(super) fn is_for_init_to_tell(&self, unit: UnitId) -> bool {
-        let body = self.lives.get(unit.index()).and_then(|live| live.body.as_ref());
-        self.init.link.is_some() && body.is_some_and(|body| body.is_adopted)
+    /// A process of an earlier supervisor has ended. Its pidfd tells no more than that.
+    pub(super) fn on_foreign_end(&mut self, pid: u32) {
+        // If it was left to us, reaping tells how it ended.
+        self.on_child();
+        let Some(child) = self.children.get(pid).filter(|child| child.is_foreign) else {
+            return;
+        };
+        if self.init.link.is_none() {
+            return self.dead(pid, Exit::Unknown);
+        }
+        // It is a zombie of init by now, and told of as soon as it is reaped.
+        if let Some(pidfd) = &child.pidfd {
+            self.poll.remove(pidfd.as_fd());
+        }
     }
 
-    /// Finds adopted processes whose end nobody will tell any more.
-    fn look_for_adopted(&mut self) {
-        for index in 0..self.lives.len() {
-            let body = self.lives.get(index).and_then(|live| live.body.as_ref());
-            let gone = body.filter(|body| body.is_adopted).and_then(|body| {
-                let (pid, _) = body.named.as_ref()?;
-                let is_there = child::stat(*pid).is_some_and(|stat| !stat.is_zombie());
-                (!is_there).then_some(body.run)
-            });
-            if let (Some(run), Ok(index)) = (gone, u16::try_from(index)) {
-                self.named_died(UnitId(index), run, Exit::Unknown);
-            }
+    /// Whether init will tell how a process of this unit ends: it is its child, not ours.
+    pub(super) fn is_for_init_to_tell(&self, unit: UnitId) -> bool {
+        let of_unit = |child: &Child| child.unit == unit && child.is_foreign;
+        self.init.link.is_some() && self.children.iter().any(|(_, child)| of_unit(child))
+    }
+
+    /// Finds processes of an earlier supervisor whose end nobody will tell any more.
+    pub(super) fn look_for_adopted(&mut self) {
+        self.init_until = None;
+        let is_gone = |pid: u32, child: &Child| {
+            let stat = child::stat(pid).filter(|stat| stat.start_time == child.start_time);
+            child.is_foreign && stat.is_none_or(|stat| stat.is_zombie())
+        };
+        let gone = self.children.iter().filter(|(pid, child)| is_gone(*pid, child));
+        let gone: Vec<u32> = gone.map(|(pid, _)| pid).collect();
+        for pid in gone {
+            self.dead(pid, Exit::Unknown);
         }
     }
 }

@@ -37,6 +37,7 @@ impl Shell {
             Request::ReloadConfig { no_wait, dry_run } => {
                 self.answer_reload_config(id, no_wait, dry_run);
             }
+            Request::Upgrade { program } => self.answer_upgrade(id, program),
             Request::Shutdown { no_wait } => self.answer_shutdown(id, no_wait, None),
             Request::Poweroff { no_wait } => self.answer_shutdown(id, no_wait, Some(Power::Off)),
             Request::Reboot { no_wait } => self.answer_shutdown(id, no_wait, Some(Power::Reboot)),

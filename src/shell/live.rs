@@ -73,8 +73,10 @@ pub struct Body {
     pub ready_fd: Option<OwnedFd>,
     /// The questions it is asked.
     pub probing: Probing,
-    /// Its main process is of an earlier supervisor, and not our child.
-    pub is_adopted: bool,
+    /// What its readiness file was before it started.
+    pub ready_file: Option<String>,
+    /// It was asked to end.
+    pub is_asked: bool,
     /// Tells that nobody is left of it, while it is being killed.
     pub emptied: Option<Emptied>,
     /// What it left behind is being killed.
@@ -151,7 +153,8 @@ impl Body {
             notify: None,
             ready_fd: None,
             probing: Probing::default(),
-            is_adopted: false,
+            ready_file: None,
+            is_asked: false,
             emptied: None,
             is_sweeping: false,
         }

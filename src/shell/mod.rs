@@ -30,11 +30,14 @@ pub mod perform;
 pub mod probe;
 pub mod probing;
 pub mod queries;
+pub mod record;
 pub mod reload;
+pub mod resume;
 pub mod ring;
 pub mod starting;
 pub mod status;
 pub mod token;
+pub mod upgrade;
 pub mod view;
 pub mod watch;
 pub mod watchdog;
@@ -42,6 +45,7 @@ pub mod watching;
 
 pub use boot::supervise;
 pub use load::{defaults, load};
+pub use upgrade::self_test;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -53,10 +57,11 @@ use self::conditions::Conditions;
 use self::init_link::InitLink;
 use self::live::Live;
 use self::queries::Queries;
+use self::record::Record;
 use self::token::Token;
 use self::watching::Watching;
 use crate::config::plan::Plan;
-use crate::machine::{Event, Machine, Spec, Tick, UnitId};
+use crate::machine::{Action, Event, Machine, Spec, Tick, UnitId};
 use crate::sys::Fault;
 use crate::sys::cgroup::Cgroups;
 use crate::sys::fd::OwnedFd;
@@ -102,6 +107,16 @@ pub struct Shell {
     /// This program, for the helpers that are parts of it.
     own_program: PathBuf,
     boot_id: String,
+    /// What is left to the next supervisor.
+    record: Record,
+    /// What an earlier one has left, and the units that it did not know.
+    remembered: Option<record::Remembered>,
+    /// Another program that is tried, to take the place of this one.
+    trial: Option<upgrade::Trial>,
+    /// Held as long as this process supervises.
+    lock: OwnedFd,
+    /// pisup-init has told all that it knows by then.
+    init_until: Option<Tick>,
     /// What is wrong with the node as a whole.
     warnings: Vec<String>,
     started: Tick,
@@ -164,11 +179,16 @@ impl Shell {
         }
         self.pass_deadlines();
         self.pump();
+        self.publish();
         self.advance_clients();
+        self.end_trial();
         journal::drain(&self.poll, Token::Journal.to_number());
     }
 
     fn take(&mut self, token: Token, ready: Ready) {
+        if matches!(token, Token::Notify(_) | Token::Spawn(_) | Token::MainPid(_)) {
+            self.record.is_stale = true;
+        }
         match token {
             Token::Signals => self.on_signals(),
             Token::Journal => {}
@@ -203,13 +223,21 @@ impl Shell {
             self.inbox.push_back(Event::Timer);
         }
         while let Some(event) = self.inbox.pop_front() {
-            for action in self.machine.step(event, self.now) {
+            let actions = self.machine.step(event, self.now);
+            self.record.is_stale = true;
+            if actions.iter().any(|each| matches!(each, Action::Spawn(..) | Action::Prepare(..))) {
+                // The next supervisor must not take a process for that of an earlier run.
+                self.publish();
+            }
+            for action in actions {
                 self.perform(action);
             }
             if self.inbox.is_empty() {
                 self.follow_phases();
             }
         }
+        // Whoever is told of a change can rely on it.
+        self.publish();
     }
 
     /// Probes, watches and conditions are what the phases ask for, whatever led to them.

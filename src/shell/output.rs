@@ -3,6 +3,7 @@
 use super::Shell;
 use super::capture::Capture;
 use super::children::Part;
+use super::init_link::{notify_name, ready_name};
 use super::live::{Body, Live};
 use super::log_file::LogFile;
 use super::token::Token;
@@ -189,6 +190,7 @@ impl Shell {
             Ok(Got::End) | Err(_) => {
                 if let Some(fd) = body.ready_fd.take() {
                     self.poll.remove(fd.as_fd());
+                    self.init.forget(&ready_name(self.machine.name(unit)));
                 }
             }
         }
@@ -198,9 +200,11 @@ impl Shell {
     pub(super) fn forget(&mut self, unit: UnitId, body: &mut Body) {
         if let Some(socket) = body.notify.take() {
             self.poll.remove(socket.as_fd());
+            self.init.forget(&notify_name(self.machine.name(unit)));
         }
         if let Some(fd) = body.ready_fd.take() {
             self.poll.remove(fd.as_fd());
+            self.init.forget(&ready_name(self.machine.name(unit)));
         }
         if let Some((_, fd)) = body.named.take() {
             self.poll.remove(fd.as_fd());

@@ -21,7 +21,9 @@ impl Shell {
         let promises = bodies.filter_map(|body| body.reloads_until);
         let captures = self.lives.iter().filter_map(|live| live.capture.as_ref());
         let files = captures.filter_map(|capture| capture.file()?.retry_at());
-        commands.chain(promises).chain(files).chain(self.deaf_until).min()
+        let others = self.deaf_until.into_iter().chain(self.init_until);
+        let others = others.chain(self.trial.as_ref().map(|trial| trial.until));
+        commands.chain(promises).chain(files).chain(others).min()
     }
 
     /// When a reload command has taken too long; `None` for other children.
@@ -59,6 +61,10 @@ impl Shell {
                 let why = "it said RELOADING=1, and READY=1 did not follow in time".to_owned();
                 self.push(Event::Unhealthy(UnitId(index), run, why));
             }
+        }
+        self.pass_trial();
+        if is_late(self.init_until) {
+            self.look_for_adopted();
         }
         if is_late(self.deaf_until) {
             self.deaf_until = None;

@@ -58,6 +58,7 @@ impl Shell {
     /// Keeps a note on a unit, and writes it to the log; what is said again and again only once.
     pub(super) fn note(&mut self, unit: UnitId, text: String) {
         let live = self.lives.get_mut(unit.index());
+        self.record.is_stale = true;
         if live.as_ref().is_none_or(|live| live.notes.back() != Some(&text)) {
             log::warn!("{}: {text}", self.machine.name(unit));
         }
@@ -184,8 +185,10 @@ impl Shell {
             return Err(fault.to_string().into());
         }
         let pending = Some(pending);
-        let child = Child { unit, run, part, pending, pidfd: None, since: self.now };
+        let start_time = child::stat(pid).map_or(0, |stat| stat.start_time);
+        let child = Child { pending, start_time, ..Child::new(unit, run, part, self.now) };
         self.children.add(pid, child);
+        self.record.is_stale = true;
         Ok(pid)
     }
 
@@ -210,6 +213,7 @@ impl Shell {
         let Some(body) = live.body_of(run) else {
             return;
         };
+        body.is_asked = true;
         if let Some(step) = body.step {
             let _ = child::signal_leader(step, TERM);
             return;
@@ -302,7 +306,12 @@ impl Shell {
             return child::signal(Some(pidfd), *pid, number);
         }
         let pid = body.main.ok_or(Errno::SRCH)?;
-        let pidfd = self.children.get(pid).and_then(|child| child.pidfd.as_ref());
+        let child = self.children.get(pid);
+        let pidfd = child.and_then(|child| child.pidfd.as_ref());
+        if pidfd.is_none() && child.is_some_and(|child| child.is_foreign) {
+            // It is gone, and its number may be another one's.
+            return Err(Errno::SRCH);
+        }
         child::signal(pidfd, pid, number)
     }
 

@@ -3,6 +3,7 @@
 use super::Shell;
 use super::activation::Activation;
 use super::children::Part;
+use super::init_link::{notify_name, ready_name};
 use super::launch::{Launch, Values};
 use super::perform::NoStart;
 use super::token::Token;
@@ -35,7 +36,7 @@ impl Shell {
         self.end_output(unit);
         let notify = self.open_notify(unit, run)?;
         let ready = self.open_ready_fd(unit, run).map_err(|fault| fault.to_string())?;
-        self.watch_ready_file(unit)?;
+        self.watch_ready_file(unit, run)?;
         // Taken out for a moment, so that its sockets can be lent while a child is made.
         let activation = std::mem::take(&mut self.activation);
         let result = self.spawn_main(unit, run, notify, ready.as_ref(), &activation);
@@ -101,13 +102,25 @@ impl Shell {
         }
         let path = self.options.run.join("notify").join(&plan.spec.name);
         let socket = NotifySocket::bind(&path).map_err(|fault| fault.to_string())?;
+        self.init.keep(&notify_name(&plan.spec.name), socket.as_fd());
+        self.take_notify(unit, run, socket)?;
+        Ok(Some(path.display().to_string()))
+    }
+
+    /// Listens to a run on this socket.
+    pub(super) fn take_notify(
+        &mut self,
+        unit: UnitId,
+        run: Run,
+        socket: NotifySocket,
+    ) -> Result<(), String> {
         self.poll
             .add(socket.as_fd(), Token::Notify(unit).to_number(), Interest::Read)
             .map_err(|fault| fault.to_string())?;
         if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
             body.notify = Some(socket);
         }
-        Ok(Some(path.display().to_string()))
+        Ok(())
     }
 
     /// A pipe of which the service gets the writing end.
@@ -118,14 +131,23 @@ impl Shell {
         }
         let (read, write) = stream::pipe()?;
         self.poll.add(read.as_fd(), Token::ReadyFd(unit).to_number(), Interest::Read)?;
+        self.init.keep(&ready_name(self.machine.name(unit)), read.as_fd());
         if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
             body.ready_fd = Some(read);
         }
         Ok(Some(write))
     }
 
-    /// A child has something to say about its program.
+    /// A child has something to say about its program, or one of an earlier supervisor has ended.
     pub(super) fn on_spawn(&mut self, pid: u32) {
+        match self.children.get(pid) {
+            Some(child) if child.is_foreign => self.on_foreign_end(pid),
+            _ => self.on_program(pid),
+        }
+    }
+
+    /// What a child says about its program.
+    pub(super) fn on_program(&mut self, pid: u32) {
         let Some(child) = self.children.get_mut(pid) else {
             return;
         };
@@ -164,6 +186,7 @@ impl Shell {
                 Part::Main => (body.main, body.session) = (None, None),
                 Part::Step(..) => body.step = None,
                 Part::Probe(_) | Part::Stop | Part::Reload | Part::Keep | Part::Log => {}
+                Part::SelfTest => {}
             }
         }
         match part {
@@ -183,6 +206,7 @@ impl Shell {
             }
             Part::Reload => self.reload_ended(unit, Err(why)),
             Part::Log => self.log_writer_not_begun(unit, why),
+            Part::SelfTest => self.not_tried(&why),
             Part::Keep => self.note(unit, format!("its values are not kept: {why}")),
         }
     }

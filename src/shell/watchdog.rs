@@ -7,7 +7,7 @@
 use super::Shell;
 use crate::config::plan::Watchdog;
 use crate::machine::Tick;
-use crate::sys::fd::{AsFd, OwnedFd};
+use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::init_link::WATCHDOG;
 use crate::sys::watchdog;
 
@@ -67,6 +67,11 @@ impl Shell {
             watchdog::feed(fed.fd.as_fd());
             *next = now.after(*every);
         }
+    }
+
+    /// The watchdog that is open.
+    pub(super) fn watchdog_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watchdog.as_ref().map(|fed| fed.fd.as_fd())
     }
 
     /// Switches it off: this end is meant.

@@ -1,6 +1,6 @@
 //! What the shell does with the files it watches: values, readiness, conditions.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Shell;
 use super::children::Part;
@@ -8,6 +8,7 @@ use super::exports;
 use super::watch::{Want, Watches};
 use crate::machine::spec::Gate;
 use crate::machine::{Event, Hold, Phase, Run, UnitId};
+use crate::sys::files::{self, NO_FILE};
 
 /// What a file is watched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +78,33 @@ impl Shell {
 
     /// Watches the file that says that a unit is ready; from before its start, so that a file of
     /// an earlier run never counts.
-    pub(super) fn watch_ready_file(&mut self, unit: UnitId) -> Result<(), String> {
+    pub(super) fn watch_ready_file(&mut self, unit: UnitId, run: Run) -> Result<(), String> {
+        let before = self.ready_file_of(unit)?.map(|path| files::stamp(&path));
+        if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
+            body.ready_file = before;
+        }
+        self.watch_ready(unit)
+    }
+
+    /// The same after the start: what has come meanwhile counts.
+    pub(super) fn watch_ready_file_again(&mut self, unit: UnitId, run: Run) -> Result<(), String> {
+        self.watch_ready(unit)?;
+        let now = self.ready_file_of(unit)?.map(|path| files::stamp(&path));
+        let body = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run));
+        let before = body.and_then(|body| body.ready_file.clone());
+        if now.is_some_and(|now| now != NO_FILE && before.is_some_and(|before| before != now)) {
+            self.push(Event::Held(unit, run, Gate::File));
+        }
+        Ok(())
+    }
+
+    fn ready_file_of(&self, unit: UnitId) -> Result<Option<PathBuf>, String> {
+        let file = self.plan.units.get(unit.index()).and_then(|plan| plan.ready.file.as_ref());
+        let path = file.map(|file| super::launch::Values::of(&self.machine, unit).fill(file));
+        Ok(path.transpose()?.map(PathBuf::from))
+    }
+
+    fn watch_ready(&mut self, unit: UnitId) -> Result<(), String> {
         let file = self.plan.units.get(unit.index()).and_then(|plan| plan.ready.file.as_ref());
         if let Some(file) = file {
             let path = super::launch::Values::of(&self.machine, unit).fill(file)?;

@@ -13,10 +13,12 @@ use rustix::process::{
 };
 
 pub use crate::machine::Exit;
+use crate::machine::Tick;
 
 /// SIGKILL.
 pub const KILL: u8 = 9;
 const CONT: u8 = 18;
+const MS_PER_CLOCK_TICK: u64 = 10;
 
 /// Processes that are looked at, at most: more than a Pi can hold.
 const MAX_PROCESSES: usize = 32_768;
@@ -160,11 +162,24 @@ pub struct Stat {
 }
 
 impl Stat {
+    /// Whether it was started behind that instant, as far as clock ticks can tell.
+    #[must_use]
+    pub const fn started_after(&self, at: Tick) -> bool {
+        // USER_HZ is 100 on all machines that there are Pis of.
+        self.start_time.saturating_add(1).saturating_mul(MS_PER_CLOCK_TICK) > at.0
+    }
+
     /// Dead, but not yet reaped.
     #[must_use]
     pub const fn is_zombie(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
+}
+
+/// Whether it is a child of this process.
+#[must_use]
+pub fn is_own(stat: &Stat) -> bool {
+    stat.parent == std::process::id()
 }
 
 /// What the kernel tells about a process; `None` when it is gone.

@@ -177,6 +177,22 @@ pub fn identity(path: &Path) -> Option<Identity> {
     rustix::fs::stat(path).ok().map(|stat| identity_of(&stat))
 }
 
+/// The [`stamp`] of nothing.
+pub const NO_FILE: &str = "none";
+
+/// Which file a path means, and when it was changed last: another one if it was replaced or
+/// written to.
+#[must_use]
+pub fn stamp(path: &Path) -> String {
+    match rustix::fs::stat(path) {
+        Ok(stat) => {
+            let Identity { device, inode } = identity_of(&stat);
+            format!("{device}:{inode}:{}:{}", stat.st_ctime, stat.st_ctime_nsec)
+        }
+        Err(_) => NO_FILE.to_owned(),
+    }
+}
+
 /// A file that is only ever added to.
 #[derive(Debug)]
 pub struct AppendFile {

@@ -28,12 +28,16 @@
 //! | 19 drop | supervisor | close the descriptor `name` |
 //! | 20 ending | supervisor | an ordered shutdown has begun; it takes at most `a` milliseconds |
 //! | 21 next | supervisor | once it has ended: 1 power off, 2 reboot, 3 halt (`a`) |
+//! | 22 ask | supervisor | tell all orphans that have ended by now, then begin |
 //!
 //! A descriptor named [`WATCHDOG`] is a hardware watchdog: init feeds it as long as pings are
 //! answered, or a supervisor is being replaced, and switches it off when the name is dropped.
 //!
 //! Hello, kept, exit and begin are in the socket before the supervisor is started, so that it
-//! finds them without waiting. Whoever receives something else closes the descriptors that came
+//! finds them without waiting. A supervisor that puts another program in its place says the same
+//! to that (`shell/upgrade.rs`); a descriptor named [`PROGRAM`] is the file that init starts next.
+//!
+//! Whoever receives something else closes the descriptors that came
 //! with it and goes on. A supervisor that ends with exit code 0 meant it, and is not started again.
 
 use core::mem::MaybeUninit;
@@ -55,11 +59,26 @@ pub const VARIABLE: &str = "PISUP_INIT_FD";
 /// The name under which a hardware watchdog is kept.
 pub const WATCHDOG: &str = "watchdog";
 
+/// The name of the file that the supervisor is started from, if it is another one than init knows.
+pub const PROGRAM: &str = "program";
+
+/// What a supervisor hands over to another program in its place, beside what init keeps: the link
+/// to init, the lock, the control socket, the client that asked for it, the link to the guard.
+pub const LINK: &str = "link";
+/// See [`LINK`].
+pub const LOCK: &str = "lock";
+/// See [`LINK`].
+pub const CONTROL: &str = "control";
+/// See [`LINK`].
+pub const CLIENT: &str = "client";
+/// See [`LINK`].
+pub const GUARD: &str = "guard";
+
 /// Length of every frame.
 pub const FRAME_BYTES: usize = 96;
 
 /// Descriptors that init keeps, at most.
-pub const KEPT_MAX: usize = 64;
+pub const KEPT_MAX: usize = 128;
 
 /// Longest name of a descriptor: a word, a unit's name of 63 bytes, a number.
 const NAME_BYTES: usize = 84;
@@ -130,6 +149,8 @@ pub enum Frame {
     Ending(u32),
     /// What comes after it.
     Next(Power),
+    /// Tell who has ended by now.
+    Ask,
 }
 
 impl Frame {
@@ -151,6 +172,7 @@ impl Frame {
             Self::Next(Power::Off) => (21, 1, 0, None),
             Self::Next(Power::Reboot) => (21, 2, 0, None),
             Self::Next(Power::Halt) => (21, 3, 0, None),
+            Self::Ask => (22, 0, 0, None),
         };
         let mut bytes = [0; FRAME_BYTES];
         let name = name.map_or([0; NAME_BYTES], |name| name.0);
@@ -191,6 +213,7 @@ impl Frame {
                 3 => Power::Halt,
                 _ => return None,
             }),
+            22 => Self::Ask,
             _ => return None,
         })
     }
@@ -248,6 +271,12 @@ impl Link {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (near, far) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
         Ok((Self(near), far))
+    }
+
+    /// An end that came over another link.
+    #[must_use]
+    pub const fn of(fd: OwnedFd) -> Self {
+        Self(fd)
     }
 
     /// The supervisor's end, if there is one; standard input is `/dev/null` after that, and no
@@ -352,7 +381,7 @@ mod tests {
         all.extend([Frame::Ping(7), Frame::Pong(u32::MAX), Frame::Watch(true)]);
         let long = "x".repeat(NAME_BYTES);
         all.extend([Frame::Keep(name("log/a")), Frame::Kept(name(&long)), Frame::Ending(120_000)]);
-        all.push(Frame::Drop(name("socket/a/0")));
+        all.extend([Frame::Drop(name("socket/a/0")), Frame::Ask]);
         all
     }
 

@@ -23,6 +23,7 @@ pub mod notify_socket;
 pub mod own;
 pub mod poll;
 pub mod power;
+pub mod program;
 pub mod signals;
 pub mod socket;
 pub mod spawn;

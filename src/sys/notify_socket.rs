@@ -61,6 +61,14 @@ impl NotifySocket {
         Ok(bound)
     }
 
+    /// A socket of an earlier supervisor with all that was said to it meanwhile; `None` if it is
+    /// another one.
+    #[must_use]
+    pub fn resume(path: &Path, socket: OwnedFd) -> Option<Self> {
+        let is_it = socket::is_bound_to_unix(socket.as_fd(), path);
+        is_it.then(|| Self { socket, path: path.to_owned() })
+    }
+
     /// Where it is bound.
     #[must_use]
     pub fn path(&self) -> &Path {

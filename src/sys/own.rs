@@ -25,7 +25,9 @@ pub fn parent() -> u32 {
 /// Its program, for helpers that are parts of it.
 #[must_use]
 pub fn program() -> PathBuf {
-    std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into())
+    // Its file may have been replaced.
+    let path = std::env::current_exe().ok().filter(|path| path.is_file());
+    path.unwrap_or_else(|| "/proc/self/exe".into())
 }
 
 /// New files are readable for all, whatever the parent thought of that.
@@ -40,6 +42,13 @@ pub fn raise_descriptors() {
     let maximum = born_with.maximum;
     // Where the system refuses, what there is has to do.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+/// Gives back what [`raise_descriptors`] took, for a program in the place of this one.
+pub(super) fn lower_descriptors() {
+    if let Some(limit) = BORN_WITH.get() {
+        let _ = setrlimit(Resource::Nofile, *limit);
+    }
 }
 
 /// What a child gets back.

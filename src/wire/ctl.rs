@@ -21,11 +21,12 @@
 //! | `env` | `unit` | `env` |
 //! | `kill` | `unit`, `signal` (`HUP`, `SIGHUP` or `1`) | |
 //! | `reload-config` | `no_wait?`, `dry_run?` | `plan`, `progress`... |
+//! | `upgrade` | `program?` (none: the file it was started from) | |
 //! | `shutdown`, `poweroff`, `reboot` | `no_wait?` | `progress`... |
 //!
 //! An unknown command, an unknown key or a wrong type is an error, never ignored: a client that
 //! meant something by it must hear that nothing came of it. Names to be given to commands that do
-//! not exist yet: `upgrade`, `pi`, `metrics`, `blame`, `graph`.
+//! not exist yet: `pi`, `metrics`, `blame`, `graph`.
 //!
 //! # Replies
 //!
@@ -47,6 +48,7 @@
 //!   Garbage within a line is answered with an `error`, and the connection stays. Replies may be
 //!   longer.
 //! * With `follow` the answer ends when the client closes the connection.
+//! * The end of an `upgrade` is told by whoever supervises then, over the same connection.
 //! * A client that closes the connection ends the waiting, never the job.
 //!
 //! ```text

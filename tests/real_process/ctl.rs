@@ -94,7 +94,8 @@ pub fn a_second_supervisor_names_the_first_and_moves_nothing() {
     node.wait_end();
     assert!(node.socket().exists(), "it could not clean up");
     node.start();
-    node.ready("up");
+    assert_eq!(node.of("up")["state"], "down", "it was stopped by name");
+    node.ctl(&["start", "up"]).expect_code(0);
 }
 
 pub fn a_bad_configuration_at_the_start_is_exit_1_with_all_that_is_wrong() {

@@ -151,6 +151,20 @@ impl Node {
         };
         command.arg("supervise").stdout(log.try_clone().unwrap()).stderr(log);
         change(&mut command);
+        self.run(&mut command);
+    }
+
+    /// Starts `pisup-init`, which starts and keeps the supervisor, and waits until that answers.
+    pub fn start_kept(&mut self) {
+        let log = File::create(folder().join("supervisor.log")).unwrap();
+        let own = self.command();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pisup-init"));
+        command.arg("--supervisor").arg(own.get_program()).arg("--").args(own.get_args());
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.run(&mut command);
+    }
+
+    fn run(&mut self, command: &mut Command) {
         self.supervisor = Some(command.spawn().unwrap());
         retry(|| {
             assert_eq!(self.ended(), None, "the supervisor has ended");
@@ -167,6 +181,44 @@ impl Node {
     /// The process id of the supervisor.
     pub fn pid(&self) -> u32 {
         self.supervisor.as_ref().unwrap().id()
+    }
+
+    /// Starts the supervisor and does not wait for anything.
+    pub fn launch(&mut self) {
+        let log = folder().join("supervisor.log");
+        let log = File::options().append(true).create(true).open(log).unwrap();
+        let mut command = self.command();
+        command.arg("supervise").stdout(log.try_clone().unwrap()).stderr(log);
+        self.supervisor = Some(command.spawn().unwrap());
+    }
+
+    /// The process id of the supervisor, as it tells.
+    pub fn own_pid(&self) -> u32 {
+        u32::try_from(self.status()["supervisor"]["pid"].as_u64().unwrap()).unwrap()
+    }
+
+    /// Kills the supervisor and starts another one.
+    pub fn replace(&mut self) {
+        self.signal("KILL");
+        assert_eq!(self.wait_end(), None);
+        self.start();
+    }
+
+    /// Kills the supervisor that pisup-init keeps; how long it took until another one answered.
+    pub fn replaced(&self) -> Duration {
+        let old = self.own_pid();
+        kill("KILL", old);
+        let start = Instant::now();
+        // Not until the old one is dead may its socket be taken for that of the new one.
+        while is_alive(old) {
+            std::thread::yield_now();
+        }
+        while UnixStream::connect(self.socket()).is_err() {
+            assert!(start.elapsed() < PATIENCE, "there is no other one");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        assert_ne!(self.own_pid(), old);
+        start.elapsed()
     }
 
     /// How the supervisor ended, if it has.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::fd::AsFd;
 
 use pisup::sys::every_signal::EverySignal;
-use pisup::sys::init_link::{Link, Power, VARIABLE};
+use pisup::sys::init_link::{Link, Name, PROGRAM, Power, VARIABLE};
 use pisup::sys::poll::{Interest, MAX_READY, Poll, Ready};
 use pisup::sys::spawn::{DEFAULT_PATH, Request, SpawnError, Standing, Stdio};
 use pisup::sys::{child, clock, reason};
@@ -83,7 +83,9 @@ pub struct Init {
     pub(super) ending_by: Option<u64>,
     has_children: bool,
     /// More have died than one turn takes.
-    has_more_dead: bool,
+    pub(super) has_more_dead: bool,
+    /// The supervisor wants to know of all who have died.
+    pub(super) is_asked: bool,
     code: u8,
 }
 
@@ -147,6 +149,7 @@ impl Init {
             ending_by: None,
             has_children: false,
             has_more_dead: false,
+            is_asked: false,
             code: 0,
         })
     }
@@ -310,7 +313,14 @@ impl Init {
             }
             return;
         }
-        self.phase = match self.keeper.died(since, now) {
+        let verdict = self.keeper.died(since, now);
+        if verdict == Verdict::Rescue
+            && let Some(name) = Name::new(PROGRAM)
+        {
+            // What is installed may be better than what was kept.
+            self.store.drop(name);
+        }
+        self.phase = match verdict {
             Verdict::StartIn(ms) => {
                 self.say(format_args!(
                     "pisup supervise: {}; started again in {} s",

@@ -48,7 +48,12 @@ impl Store {
 
     /// The hardware watchdog, if it is among them.
     pub fn watchdog(&self) -> Option<BorrowedFd<'_>> {
-        self.iter().find(|(name, _)| name.text() == WATCHDOG).map(|(_, fd)| fd)
+        self.find(WATCHDOG)
+    }
+
+    /// The descriptor of that name.
+    pub fn find(&self, name: &str) -> Option<BorrowedFd<'_>> {
+        self.iter().find(|(own, _)| own.text() == name).map(|(_, fd)| fd)
     }
 
     /// All of them.

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use pisup::sys::child::{self, KILL};
-use pisup::sys::init_link::{Frame, Heard, Link, Name, WATCHDOG};
+use pisup::sys::init_link::{Frame, Heard, Link, Name, PROGRAM, WATCHDOG};
 use pisup::sys::poll::Interest;
 use pisup::sys::spawn::Stdio;
 use pisup::sys::{clock, watchdog};
@@ -47,7 +47,10 @@ impl Init {
         self.poll.add(link.as_fd(), LINK, Interest::Read).map_err(|fault| fault.errno)?;
         self.link = Some(link);
         let stdio = Stdio { stdin: far.as_fd(), output: self.console.output() };
-        self.supervisor.start(stdio)
+        match self.store.find(PROGRAM) {
+            Some(file) => self.supervisor.start_file(stdio, file),
+            None => self.supervisor.start(stdio),
+        }
     }
 
     pub(super) fn drop_link(&mut self) {
@@ -55,6 +58,7 @@ impl Init {
             self.poll.remove(link.as_fd());
         }
         self.pulse = None;
+        self.is_asked = false;
     }
 
     /// What the supervisor says.
@@ -90,6 +94,7 @@ impl Init {
                 self.ending_by = Some(by);
             }
             (Frame::Next(power), None) if self.is_pid_1 => self.next = Some(power),
+            (Frame::Ask, None) => self.is_asked = true,
             // Not for us, or from somebody who is confused.
             _ => {}
         }
@@ -120,6 +125,9 @@ impl Init {
                 }
                 Err(_) => return,
             }
+        }
+        if !is_full && self.is_asked && !self.has_more_dead {
+            self.is_asked = !link.say(&Frame::Begin, None).unwrap_or(true);
         }
         let interest = if is_full { Interest::ReadWrite } else { Interest::Read };
         let _ = self.poll.modify(link.as_fd(), LINK, interest);

@@ -10,7 +10,8 @@ use nix::sys::signal::SigSet;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd, write};
 use rustix::process::{
-    Resource, Rlimit, chdir, getpid, getrlimit, setpriority_process, setrlimit, setsid, umask,
+    Pid, Resource, Rlimit, chdir, getpid, getppid, getrlimit, setpriority_process, setrlimit,
+    setsid, umask,
 };
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 use rustix::thread::{
@@ -60,6 +61,8 @@ pub(super) struct Image<'a> {
     ids: Option<(Uid, Gid, Vec<Gid>)>,
     directory: CString,
     no_new_privileges: bool,
+    /// Who makes the child.
+    parent: Pid,
 }
 
 /// The child cannot go on; it has said why.
@@ -106,6 +109,7 @@ impl<'a> Image<'a> {
             directory: prepare::text("the working directory", &request.directory)?,
             no_new_privileges: request.no_new_privileges,
             open: prepare::open_descriptors(),
+            parent: getpid(),
         })
     }
 
@@ -297,6 +301,10 @@ impl Newborn for Image<'_> {
                 Err(errno) => self.warn(Stage::Cgroup, index, errno),
             }
         }
+        if getppid() != Some(self.parent) {
+            // The next supervisor may have looked into the group already, and found nobody.
+            return Err(Failed);
+        }
         umask(self.umask);
         self.arrange_fds()?;
         self.set_priorities()?;
@@ -327,7 +335,7 @@ fn place(fd: BorrowedFd<'_>, target: i32) -> Result<(), Errno> {
     }
 }
 
-fn decimal(mut number: u32, buffer: &mut [u8; 10]) -> &[u8] {
+pub(super) fn decimal(mut number: u32, buffer: &mut [u8; 10]) -> &[u8] {
     let mut start = buffer.len();
     for (index, digit) in buffer.iter_mut().enumerate().rev() {
         *digit = b'0' + u8::try_from(number % 10).unwrap_or_default();

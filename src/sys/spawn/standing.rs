@@ -2,7 +2,7 @@
 //! new memory: for a process that must go on when there is none.
 
 use std::ffi::{CString, c_char, c_long};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::sys::signal::SigSet;
 use rustix::fs::Mode;
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{chdir, ioctl_tiocsctty, setsid, umask};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
-use super::image::Failed;
+use super::image::{Failed, decimal};
 use super::prepare;
 use super::sentence::{self, SpawnError};
 use super::{Newborn, Request, fork_and_exec};
@@ -73,7 +73,23 @@ impl Standing {
     ///
     /// The system is short of processes or memory.
     pub fn start(&self, stdio: Stdio<'_>) -> Result<u32, Errno> {
-        fork_and_exec(&mut Birth { program: self, stdio, next: 0 })
+        fork_and_exec(&mut Birth {
+            program: self,
+            stdio,
+            file: None,
+            has_tried_file: false,
+            next: 0,
+        })
+    }
+
+    /// Starts what this file holds, or the program if that cannot be executed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Standing::start`].
+    pub fn start_file(&self, stdio: Stdio<'_>, file: BorrowedFd<'_>) -> Result<u32, Errno> {
+        let file = Some(path_of(file));
+        fork_and_exec(&mut Birth { program: self, stdio, file, has_tried_file: false, next: 0 })
     }
 }
 
@@ -81,7 +97,31 @@ impl Standing {
 struct Birth<'a> {
     program: &'a Standing,
     stdio: Stdio<'a>,
+    /// What is tried first.
+    file: Option<[u8; PATH_BYTES]>,
+    has_tried_file: bool,
     next: usize,
+}
+
+/// `/proc/self/fd/`, ten digits, and the zero at the end.
+const PATH_BYTES: usize = DESCRIPTORS.len() + 11;
+const DESCRIPTORS: &[u8] = b"/proc/self/fd/";
+
+/// The path of a descriptor, without memory.
+fn path_of(file: BorrowedFd<'_>) -> [u8; PATH_BYTES] {
+    let mut path = [0; PATH_BYTES];
+    let mut digits = [0_u8; 10];
+    let digits = decimal(file.as_raw_fd().unsigned_abs(), &mut digits);
+    for (to, from) in path.iter_mut().zip(DESCRIPTORS.iter().chain(digits)) {
+        *to = *from;
+    }
+    path
+}
+
+impl Birth<'_> {
+    fn file_is_next(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_tried_file, true) && self.file.is_some()
+    }
 }
 
 impl Newborn for Birth<'_> {
@@ -110,6 +150,9 @@ impl Newborn for Birth<'_> {
     }
 
     fn next_candidate(&mut self) -> Option<*const c_char> {
+        if self.file_is_next() {
+            return self.file.as_ref().map(|path| path.as_ptr().cast());
+        }
         let candidate = self.program.candidates.get(self.next)?;
         self.next += 1;
         Some(candidate.as_ptr())

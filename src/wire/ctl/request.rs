@@ -104,6 +104,12 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "is_false")]
         dry_run: bool,
     },
+    /// Puts another program in the place of the supervisor.
+    Upgrade {
+        /// Its path; `None` is the one that the supervisor was started from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        program: Option<String>,
+    },
     /// Stops everything, then the supervisor.
     Shutdown {
         /// `done` comes at once.
@@ -311,6 +317,11 @@ mod tests {
             (
                 r#""do":"reload-config","dry_run":true"#,
                 Request::ReloadConfig { no_wait: false, dry_run: true },
+            ),
+            (r#""do":"upgrade""#, Request::Upgrade { program: None }),
+            (
+                r#""do":"upgrade","program":"/x""#,
+                Request::Upgrade { program: Some("/x".to_owned()) },
             ),
             (r#""do":"shutdown""#, Request::Shutdown { no_wait: false }),
             (r#""do":"poweroff""#, Request::Poweroff { no_wait: false }),
