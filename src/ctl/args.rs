@@ -157,7 +157,7 @@ pub enum CtlCommand {
     },
     /// Read the configuration again and restart only what changed
     ReloadConfig(PlannedWait),
-    /// Put another pisup in the place of the supervisor that runs; services do not notice
+    /// Put another pisup in the supervisor's place; services do not notice
     Upgrade {
         /// The new program; without it the file that the supervisor was started from
         program: Option<PathBuf>,

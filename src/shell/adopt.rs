@@ -1,9 +1,10 @@
 //! What an earlier supervisor left running: taken over where its main process can be told, else
 //! killed before anything is started in its place. Nothing runs twice.
 //!
-//! This is for a start without a state file ([`super::resume`] is with it): then a unit's main process is the oldest session leader of its
-//! group whose parent is not in it: the supervisor starts each one in a session of its own. That
-//! it was ready is believed where only the past could show it (a message, a line, a file).
+//! This is for a start without a state file ([`super::resume`] is with one): then a unit's main
+//! process is the oldest session leader of its group whose parent is not in it: the supervisor
+//! starts each one in a session of its own. That it was ready is believed where only the past could
+//! show it (a message, a line, a file).
 
 use super::Shell;
 use super::children::{Child, Part};

@@ -113,8 +113,6 @@ impl Shell {
             let specs = plan.units.iter().map(|unit| unit.spec.clone()).collect();
             (Machine::new(specs, now.0), None)
         });
-        let conditions = Conditions::new(Token::Network.to_number());
-        let watching = Watching::new().map_err(text)?;
         let mut shell = Self {
             lives: plan.units.iter().map(|_| Live::new(now)).collect(),
             children: super::Children::default(),
@@ -140,8 +138,8 @@ impl Shell {
             control,
             queries: None,
             cgroups,
-            conditions,
-            watching,
+            conditions: Conditions::new(Token::Network.to_number()),
+            watching: Watching::new().map_err(text)?,
             above: Notifier::from_env(),
             own_program: own::program(),
             boot_id,

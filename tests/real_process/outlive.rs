@@ -290,9 +290,10 @@ pub fn a_value_that_changed_meanwhile_bounces_its_users_only() {
 
 pub fn a_stop_under_way_goes_on() {
     let mut node = Node::new();
-    let deeds = "\"trap TERM\", \"notify READY=1\", \"await\", \"append @dir/told x\", \"trap TERM\", \"await\", \"append @dir/told x\", \"exit 0\"";
+    let told = "\"await\", \"append @dir/told x\"";
+    let deeds = format!("\"trap TERM\", \"notify READY=1\", {told}, \"trap TERM\", {told}");
     let more = "[ready]\nnotify = true\n[stop]\ntimeout = \"3s\"\n";
-    node.unit("slow", &single("slow", deeds, more));
+    node.unit("slow", &single("slow", &deeds, more));
     let above = "[unit]\nrequires = [\"slow\"]\n";
     node.unit("above", &single("above", "\"wait\"", above));
     node.start_kept();
