@@ -125,7 +125,7 @@ impl Shell {
             reloads: 0,
             touched: std::collections::BTreeSet::new(),
             deaf_until: None,
-            has_more_dead: false,
+            has_more_dead: true,
             refused: None,
             halted: None,
             options,

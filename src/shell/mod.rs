@@ -130,7 +130,8 @@ pub struct Shell {
     touched: BTreeSet<UnitId>,
     /// No client is let in until then.
     deaf_until: Option<Tick>,
-    /// More dead are to be reaped than one turn takes.
+    /// There may be dead of whom no signal tells: more than one turn takes, or, at first, those of
+    /// another program in this process.
     has_more_dead: bool,
     /// The machine did not carry out the last command: the unit, and whom it conflicts with.
     refused: Option<(UnitId, Vec<UnitId>)>,

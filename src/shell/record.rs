@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use super::Shell;
+use super::adopt::Leftover;
 use super::children::Part;
 use super::history::Entry;
 use super::live::{self, Live};
@@ -119,6 +120,17 @@ impl Shell {
         }
     }
 
+    /// Writes the file, because another program is to go on from it at once.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be written, a sentence.
+    pub(super) fn publish_for_another(&mut self) -> Result<(), String> {
+        self.record.is_stale = true;
+        self.publish();
+        self.record.fault.clone().map_or(Ok(()), Err)
+    }
+
     /// All is down: nobody goes on from here.
     pub(super) fn forget_record(&mut self) {
         if let Err(fault) = files::remove(&self.record.path) {
@@ -150,6 +162,12 @@ impl Shell {
             exit: live.exit,
             notes: live.notes.iter().cloned().collect(),
             changes: live.history.iter().skip(skipped).map(change).collect(),
+            left: match &live.leftover {
+                Leftover::Main(pid, _) => {
+                    child::stat(*pid).map(|stat| Process { pid: *pid, start_time: stat.start_time })
+                }
+                Leftover::Nothing | Leftover::Others => None,
+            },
             body: live.body.as_ref().map(|body| self.body(body)),
         }
     }

@@ -73,6 +73,9 @@ impl Shell {
             (live.exit, live.notes) = (life.exit, life.notes.into());
         }
         self.remember_changes(unit, life.changes);
+        if let Some(left) = life.left {
+            self.leave_to(unit, left);
+        }
         let Some(run) = run.or_else(|| undead.map(|(run, _)| run)) else {
             return;
         };
@@ -279,6 +282,7 @@ impl Shell {
                         self.push(Event::Exited(unit, run, Exit::Unknown));
                     }
                     Some(_) => {}
+                    None if self.is_left_over(unit) => {}
                     None => self.find_unwritten(unit, at),
                 }
             }
@@ -334,7 +338,5 @@ impl Shell {
                 None => self.dead(pid, Exit::Unknown),
             }
         }
-        // Our own children are told by the next look at them.
-        self.has_more_dead = true;
     }
 }

@@ -153,8 +153,9 @@ impl Shell {
 
     /// Executes the new program; comes back only if that fails.
     fn hand_over(&mut self, trial: &Trial) -> String {
-        self.record.is_stale = true;
-        self.publish();
+        if let Err(why) = self.publish_for_another() {
+            return why;
+        }
         let Some((near, far)) = self.greeted(trial.client) else {
             return "there is no room for all descriptors".to_owned();
         };

@@ -75,6 +75,8 @@ pub struct Life {
     pub notes: Vec<String>,
     /// Its last changes of state.
     pub changes: Vec<Change>,
+    /// What an earlier supervisor left running, to be taken over when its turn comes.
+    pub left: Option<Process>,
     /// What belongs to its run.
     pub body: Option<Body>,
 }

@@ -42,6 +42,45 @@ pub fn a_file_that_is_not_taken_is_told_and_processes_are_found() {
     assert_eq!(read("starts"), "x\n");
 }
 
+pub fn what_waits_to_be_taken_over_is_not_forgotten() {
+    if !has_groups() {
+        return note("no groups: there is nothing to find processes by");
+    }
+    let mut node = Node::new();
+    let first = "[command]\nexec = [\"@double\", \"await-file @dir/go\", \"notify READY=1\", \
+                 \"wait\"]\n[ready]\nnotify = true\n";
+    node.unit("first", first);
+    let user = "[unit]\nrequires = [\"first\"]\n[stop]\nkill = \"main\"\n";
+    node.unit("plain", &format!("{user}{PLAIN}"));
+    write("go", "");
+    node.start();
+    let plain = node.ready("plain");
+    // Nothing is known of it, and its turn does not come before the other one is ready.
+    node.signal("KILL");
+    node.wait_end();
+    kill("KILL", pid_of_unit("first"));
+    fs::remove_file(path("run/state")).unwrap();
+    fs::remove_file(path("go")).unwrap();
+    node.start();
+    node.until_state("first", "starting");
+    for _ in 0..2 {
+        node.replace();
+        assert_eq!(node.of("plain")["state"], "waiting");
+        assert!(is_alive(plain));
+    }
+    write("go", "");
+    assert_eq!(node.ready("plain"), plain);
+    assert_eq!(read("starts"), "x\n");
+}
+
+/// The process of a unit, by what the state file says.
+fn pid_of_unit(name: &str) -> u32 {
+    let text = read("run/state");
+    let unit = text.split("\nunit ").find(|unit| unit.starts_with(name)).unwrap();
+    let main = unit.lines().find_map(|line| line.strip_prefix("main ")).unwrap();
+    main.split(' ').next().unwrap().parse().unwrap()
+}
+
 pub fn an_idle_supervisor_writes_nothing() {
     let node = Node::with(&[
         ("plain", PLAIN),

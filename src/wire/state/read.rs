@@ -221,6 +221,7 @@ fn life(life: &mut Life, key: &str, words: &mut Words<'_>) -> Option<()> {
                 _ => return None,
             });
         }
+        "left" => life.left = Some(process(words)?),
         "note" => life.notes.push(words.text()?),
         "change" => life.changes.push(Change {
             number: words.number()?,

@@ -158,8 +158,9 @@ fn life() -> impl Strategy<Value = Life> {
         .prop_map(|(number, at, from, to, cause)| Change { number, at, from, to, cause });
     let lists = (prop::collection::vec(".*", 0..3), prop::collection::vec(change, 0..3));
     let counts = (any::<u64>(), any::<u64>());
-    (tick(), ".*", counts, ".*", exit, lists, prop::option::of(body())).prop_map(
-        |(since, cause, (starts, failures), failure, exit, (notes, changes), body)| Life {
+    let processes = (prop::option::of(process()), prop::option::of(body()));
+    (tick(), ".*", counts, ".*", exit, lists, processes).prop_map(
+        |(since, cause, (starts, failures), failure, exit, (notes, changes), (left, body))| Life {
             since,
             cause,
             starts,
@@ -168,6 +169,7 @@ fn life() -> impl Strategy<Value = Life> {
             exit,
             notes,
             changes,
+            left,
             body,
         },
     )

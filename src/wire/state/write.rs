@@ -160,6 +160,9 @@ fn life(out: &mut Writer, life: &Life) {
         out.key("change").number(change.number).number(change.at.0);
         out.word(change.from.word()).word(change.to.word()).text(&change.cause).end();
     }
+    if let Some(Process { pid, start_time }) = life.left {
+        out.key("left").number(pid).number(start_time).end();
+    }
     if let Some(body) = &life.body {
         self::body(out, body);
     }
