@@ -173,6 +173,7 @@ impl Request {
             | Self::Env { .. }
             | Self::Kill { .. }
             | Self::ReloadConfig { .. }
+            | Self::Upgrade { .. }
             | Self::Shutdown { .. }
             | Self::Poweroff { .. }
             | Self::Reboot { .. } => false,
