@@ -328,7 +328,6 @@ fn a_supervisor_that_hangs_is_replaced() {
         return;
     }
     let place = Place::new();
-    place.node("[watchdog]\n");
     place.unit("sleeper", SLEEPER);
     let machine = Machine::supervise(&place, &["--hang-after", "3"]);
     let pid = place.await_ready("sleeper")["pid"].clone();
@@ -339,11 +338,41 @@ fn a_supervisor_that_hangs_is_replaced() {
     });
     machine.await_line("hangs: it is killed and replaced");
     assert_eq!(place.await_ready("sleeper")["pid"], pid);
-    // The new one answers: it is left alone for longer than the old one was.
+    // The new one is left alone for longer than the old one was.
     let new = machine.supervisor();
     let start = Instant::now();
     until("patience", || (start.elapsed() > Duration::from_secs(5)).then_some(()));
     assert_eq!(machine.supervisor(), new);
+}
+
+/// Nobody who sleeps well is asked whether he does.
+#[test]
+fn an_idle_supervisor_is_watched_and_not_woken() {
+    if !can_unshare() {
+        return;
+    }
+    let place = Place::new();
+    // The last deadline of a unit that came up is the end of its probation.
+    place.unit("sleeper", &format!("{SLEEPER}[restart]\nstable = \"1s\"\n"));
+    let machine = Machine::supervise(&place, &["--hang-after", "3"]);
+    place.await_ready("sleeper");
+    let supervisor = machine.supervisor();
+    until("sleep", || pisup::sys::child::sleeps_in_epoll(supervisor).then_some(()));
+    // Several looks long: what was under way may wake it, then a whole stretch of quiet comes.
+    until("quiet", || {
+        let (before, start) = (switches(supervisor), Instant::now());
+        until("a stretch", || (start.elapsed() > Duration::from_secs(4)).then_some(()));
+        (switches(supervisor) == before).then_some(())
+    });
+    assert_eq!(machine.supervisor(), supervisor);
+    assert!(switches(machine.init) > 0, "the count counts");
+}
+
+/// How often a process went to sleep.
+fn switches(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.unwrap().trim().parse().unwrap()
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub struct Node {
 /// What starts the machine anew when nothing else can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watchdog {
-    /// The device; without one only a supervisor that hangs is replaced.
+    /// The device; without one there is none.
     pub device: Option<PathBuf>,
     /// Its time, milliseconds (default and most 15 000).
     pub timeout_ms: u64,

@@ -130,9 +130,9 @@ impl InitLink {
         self.link.is_some()
     }
 
-    /// Asks for pings, which find out whether the loop still turns, or for none.
-    pub fn ask_for_pings(&self, is_wanted: bool) {
-        self.say(&Frame::Watch(is_wanted));
+    /// Asks to be ended when the loop turns no more.
+    fn ask_to_be_watched(&self) {
+        self.say(&Frame::Watch);
     }
 
     /// An ordered shutdown has begun.
@@ -195,8 +195,9 @@ impl Shell {
         }
     }
 
-    /// Watches the link.
+    /// Watches the link, and is watched: from here to the loop there is nothing to wait for.
     pub(super) fn listen_to_init(&self) {
+        self.init.ask_to_be_watched();
         if let Some(link) = &self.init.link
             && let Err(fault) = self.poll.add(link.as_fd(), Token::Init.to_number(), Interest::Read)
         {

@@ -1,7 +1,7 @@
-//! `[watchdog]` of the node: the hardware watchdog, and pings from pisup-init.
+//! `[watchdog]` of the node: the hardware watchdog.
 //!
-//! Under pisup-init, init feeds: it knows from the pings whether this loop turns, and replaces a
-//! supervisor that hangs without a service noticing, while a machine that starts anew stops them
+//! Under pisup-init, init feeds: it finds out whether this loop turns, and replaces a supervisor
+//! that hangs without a service noticing, while a machine that starts anew stops them
 //! all. So the hardware guards the guard. Without pisup-init the loop itself feeds.
 
 use super::Shell;
@@ -24,7 +24,6 @@ impl Shell {
     /// Opens, keeps or closes the watchdog as the configuration in force says.
     pub(super) fn follow_watchdog(&mut self) {
         let wanted = self.plan.node.watchdog.clone();
-        self.init.ask_for_pings(wanted.is_some());
         if self.watchdog.as_ref().map(|fed| &fed.spec) == wanted.as_ref() && wanted.is_some() {
             return;
         }

@@ -6,7 +6,9 @@
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::Errno;
+use rustix::path::DecInt;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
     pidfd_open, pidfd_send_signal, set_child_subreaper, test_kill_process_group, wait, waitpid,
@@ -194,6 +196,25 @@ pub fn first_word(pid: u32) -> Vec<u8> {
     let mut line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     line.truncate(line.iter().position(|byte| *byte == 0).unwrap_or_default());
     line
+}
+
+/// Whether a process sleeps in epoll: all that has happened to it is done, and it wakes up when
+/// more does. `false` also where the kernel does not tell. Takes no memory.
+#[must_use]
+pub fn sleeps_in_epoll(pid: u32) -> bool {
+    let mut name = [0; 64];
+    let count = place_of_sleep(pid, &mut name).unwrap_or(0);
+    // The function is called one or the other, as the kernel's compiler likes; a process that is
+    // stopped or frozen sleeps elsewhere.
+    [&b"ep_poll"[..], b"do_epoll_wait"].contains(&name.get(..count).unwrap_or_default())
+}
+
+fn place_of_sleep(pid: u32, name: &mut [u8]) -> Result<usize, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let proc = open("/proc", flags | OFlags::PATH, Mode::empty())?;
+    let process = openat(&proc, DecInt::new(pid).as_c_str(), flags | OFlags::PATH, Mode::empty())?;
+    let file = openat(&process, "wchan", flags, Mode::empty())?;
+    rustix::io::read(&file, name)
 }
 
 /// All processes below this one or in its session, also after its death; without itself.

@@ -23,15 +23,15 @@
 //! | 5 begin | init | all that an earlier supervisor left has been told |
 //! | 6 ping | init | answer with pong and the same `a` |
 //! | 16 pong | supervisor | its loop turns |
-//! | 17 watch | supervisor | ping from now on (`a` is 1), or no more (0) |
+//! | 17 watch | supervisor | its loop turns from now on; who finds that it does not ends it |
 //! | 18 keep | supervisor | hold the descriptor that comes along as `name`, not an older one |
 //! | 19 drop | supervisor | close the descriptor `name` |
 //! | 20 ending | supervisor | an ordered shutdown has begun; it takes at most `a` milliseconds |
 //! | 21 next | supervisor | once it has ended: 1 power off, 2 reboot, 3 halt (`a`) |
 //! | 22 ask | supervisor | tell all orphans that have ended by now, then begin |
 //!
-//! A descriptor named [`WATCHDOG`] is a hardware watchdog: init feeds it as long as pings are
-//! answered, or a supervisor is being replaced, and switches it off when the name is dropped.
+//! A descriptor named [`WATCHDOG`] is a hardware watchdog: init feeds it as long as it lives, for
+//! it replaces a supervisor that hangs, and switches it off when the name is dropped.
 //!
 //! Hello, kept, exit and begin are in the socket before the supervisor is started, so that it
 //! finds them without waiting. A supervisor that puts another program in its place says the same
@@ -139,8 +139,8 @@ pub enum Frame {
     Ping(u32),
     /// The answer.
     Pong(u32),
-    /// Whether to ping.
-    Watch(bool),
+    /// Its loop is to be watched.
+    Watch,
     /// Hold this descriptor.
     Keep(Name),
     /// Close that descriptor.
@@ -165,7 +165,7 @@ impl Frame {
             Self::Begin => (5, 0, 0, None),
             Self::Ping(number) => (6, number, 0, None),
             Self::Pong(number) => (16, number, 0, None),
-            Self::Watch(is_on) => (17, u32::from(is_on), 0, None),
+            Self::Watch => (17, 0, 0, None),
             Self::Keep(name) => (18, 0, 0, Some(name)),
             Self::Drop(name) => (19, 0, 0, Some(name)),
             Self::Ending(ms) => (20, ms, 0, None),
@@ -203,7 +203,7 @@ impl Frame {
             5 => Self::Begin,
             6 => Self::Ping(a),
             16 => Self::Pong(a),
-            17 => Self::Watch(flag(a)?),
+            17 => Self::Watch,
             18 => Self::Keep(name()?),
             19 => Self::Drop(name()?),
             20 => Self::Ending(a),
@@ -378,7 +378,7 @@ mod tests {
         let mut all: Vec<Frame> = exits.map(|exit| Frame::Exit(4_194_304, exit)).to_vec();
         all.extend([Power::Off, Power::Reboot, Power::Halt].map(Frame::Next));
         all.extend([Frame::Hello(true), Frame::Hello(false), Frame::Lost, Frame::Begin]);
-        all.extend([Frame::Ping(7), Frame::Pong(u32::MAX), Frame::Watch(true)]);
+        all.extend([Frame::Ping(7), Frame::Pong(u32::MAX), Frame::Watch]);
         let long = "x".repeat(NAME_BYTES);
         all.extend([Frame::Keep(name("log/a")), Frame::Kept(name(&long)), Frame::Ending(120_000)]);
         all.extend([Frame::Drop(name("socket/a/0")), Frame::Ask]);

@@ -85,9 +85,9 @@ impl Init {
                     pulse.unanswered = 0;
                 }
             }
-            (Frame::Watch(is_on), None) => {
+            (Frame::Watch, None) => {
                 let next = clock::boottime().0 + self.ping_every_ms;
-                self.pulse = is_on.then_some(Pulse { next, number: 0, unanswered: 0 });
+                self.pulse = Some(Pulse { next, number: 0, unanswered: 0 });
             }
             (Frame::Ending(ms), None) => {
                 let by = clock::boottime().0 + u64::from(ms) + GRACE_MS;
@@ -146,11 +146,17 @@ impl Init {
         }
     }
 
+    /// Finds out whether the supervisor's loop still turns. One that sleeps until something happens
+    /// is seen to do so, and sleeps on; only one that looks otherwise is asked, and has to answer.
     pub(super) fn feel_pulse(&mut self, pid: u32, now: u64) {
         let Some(pulse) = self.pulse.as_mut().filter(|pulse| pulse.next <= now) else {
             return;
         };
         pulse.next = now + self.ping_every_ms;
+        if child::sleeps_in_epoll(pid) {
+            pulse.unanswered = 0;
+            return;
+        }
         if pulse.unanswered >= PINGS {
             self.pulse = None;
             self.say(format_args!("pisup supervise (pid {pid}) hangs: it is killed and replaced"));
