@@ -2,7 +2,7 @@
 
 /// Deaths within [`WINDOW_MS`] that make no sense.
 const DEATHS: usize = 5;
-const WINDOW_MS: u64 = 60_000;
+pub const WINDOW_MS: u64 = 60_000;
 /// The first death is an accident: it is started at once. Then it doubles.
 const FIRST_DELAY_MS: u64 = 1000;
 const DELAY_MS_MAX: u64 = 30_000;
@@ -17,8 +17,9 @@ pub enum Verdict {
 }
 
 /// What is remembered of deaths.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Keeper {
+    settled_after_ms: u64,
     /// When the last ones were.
     deaths: [Option<u64>; DEATHS],
     next: usize,
@@ -26,10 +27,15 @@ pub struct Keeper {
 }
 
 impl Keeper {
+    /// No death yet. A supervisor has settled after so many milliseconds: it was no failed start.
+    pub const fn new(settled_after_ms: u64) -> Self {
+        Self { settled_after_ms, deaths: [None; DEATHS], next: 0, delay_ms: 0 }
+    }
+
     /// A supervisor that was started at `since` has died at `now`, milliseconds both.
     pub fn died(&mut self, since: u64, now: u64) -> Verdict {
-        if now.saturating_sub(since) >= WINDOW_MS {
-            *self = Self::default();
+        if now.saturating_sub(since) >= self.settled_after_ms {
+            *self = Self::new(self.settled_after_ms);
         }
         if let Some(slot) = self.deaths.get_mut(self.next) {
             *slot = Some(now);
@@ -38,7 +44,7 @@ impl Keeper {
         // The next one to be overwritten is the oldest.
         let oldest = self.deaths.get(self.next).copied().flatten();
         if oldest.is_some_and(|oldest| now.saturating_sub(oldest) < WINDOW_MS) {
-            *self = Self::default();
+            *self = Self::new(self.settled_after_ms);
             return Verdict::Rescue;
         }
         let delay_ms = self.delay_ms;
@@ -53,7 +59,7 @@ mod tests {
 
     #[test]
     fn at_once_then_later_and_later_then_a_person() {
-        let mut keeper = Keeper::default();
+        let mut keeper = Keeper::new(WINDOW_MS);
         let mut now = 5000;
         for _ in 0..3 {
             for delay in [0, 1000, 2000, 4000] {
@@ -66,7 +72,7 @@ mod tests {
 
     #[test]
     fn slow_deaths_wait_at_most_half_a_minute() {
-        let mut keeper = Keeper::default();
+        let mut keeper = Keeper::new(WINDOW_MS);
         let (mut now, mut last) = (0, 0);
         for _ in 0..20 {
             // It lives for 20 seconds each time.

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use super::keeper::WINDOW_MS;
+
 /// What can be written.
 pub const USAGE: &str = "\
 usage: pisup-init [--hooks DIR] [--rescue PROGRAM] [--supervisor PROGRAM] [--hang-after SECONDS]
-                  [-- ARGUMENTS OF pisup supervise]";
+                  [--settled-after SECONDS] [-- ARGUMENTS OF pisup supervise]";
 
 /// Where a rescue shell may be.
 const SHELLS: [&str; 5] =
@@ -23,6 +25,8 @@ pub struct Options {
     pub arguments: Vec<String>,
     /// Milliseconds without an answer after which a supervisor that wants to be watched hangs.
     pub hang_after_ms: u64,
+    /// Milliseconds of life after which the death of a supervisor is an accident.
+    pub settled_after_ms: u64,
 }
 
 impl Options {
@@ -34,13 +38,14 @@ impl Options {
             supervisor: beside_this_program(),
             arguments: Vec::new(),
             hang_after_ms: 30_000,
+            settled_after_ms: WINDOW_MS,
         };
         let mut unknown = Vec::new();
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--" => options.arguments = words.by_ref().collect(),
-                "--hooks" | "--rescue" | "--supervisor" | "--hang-after" => {
+                "--hooks" | "--rescue" | "--supervisor" | "--hang-after" | "--settled-after" => {
                     let value = words.next();
                     if !value.is_some_and(|value| options.take(&word, value)) {
                         unknown.push(format!("{word} wants another value"));
@@ -57,8 +62,11 @@ impl Options {
             "--hooks" => self.hooks = value.into(),
             "--rescue" => self.rescue.insert(0, value),
             "--supervisor" => self.supervisor = value,
-            _ => match value.parse::<u64>() {
-                Ok(seconds @ 1..=3600) => self.hang_after_ms = seconds * 1000,
+            _ => match (value.parse::<u64>(), option) {
+                (Ok(seconds @ 0..=3600), "--settled-after") => {
+                    self.settled_after_ms = seconds * 1000;
+                }
+                (Ok(seconds @ 1..=3600), _) => self.hang_after_ms = seconds * 1000,
                 _ => return false,
             },
         }
@@ -83,9 +91,11 @@ mod tests {
 
     #[test]
     fn options_are_taken_apart() {
-        let (options, unknown) = parse("--hang-after 3 --rescue /r --hooks /h -- --run /x --hooks");
+        let (options, unknown) =
+            parse("--hang-after 3 --settled-after 0 --rescue /r --hooks /h -- --run /x --hooks");
         assert_eq!(unknown, Vec::<String>::new());
         assert_eq!(options.hang_after_ms, 3000);
+        assert_eq!(options.settled_after_ms, 0);
         assert_eq!(options.hooks, PathBuf::from("/h"));
         assert_eq!(options.rescue.first().map(String::as_str), Some("/r"));
         assert_eq!(options.arguments, ["--run", "/x", "--hooks"]);
@@ -96,6 +106,7 @@ mod tests {
         let (options, unknown) = parse("splash --hang-after soon --supervisor /s --rescue");
         assert_eq!(options.supervisor, "/s");
         assert_eq!(options.hang_after_ms, 30_000);
+        assert_eq!(options.settled_after_ms, 60_000);
         assert_eq!(
             unknown,
             [

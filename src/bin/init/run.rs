@@ -136,7 +136,7 @@ impl Init {
                 .on_terminal(),
             let_go: program(vec![own, end::LET_GO.to_owned()]).map_err(text)?,
             phase: Phase::Waiting(0),
-            keeper: Keeper::default(),
+            keeper: Keeper::new(options.settled_after_ms),
             link: None,
             store: Store::new(),
             exits: Exits::new(),
