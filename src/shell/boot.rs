@@ -164,6 +164,9 @@ impl Shell {
         let control = Token::Control.to_number();
         self.poll.add(self.control.as_fd(), control, Interest::Read).map_err(text)?;
         self.listen_to_init();
+        if self.remembered.is_none() {
+            self.forget_output();
+        }
         for index in 0..self.plan.units.len() {
             if let Ok(index) = u16::try_from(index) {
                 self.settle_in(UnitId(index));
@@ -254,6 +257,7 @@ impl Shell {
         }
         self.remove_control();
         self.forget_record();
+        self.forget_output();
         self.activation.close();
         self.end_log_writers();
         for live in &mut self.lives {

@@ -6,11 +6,12 @@
 
 use super::log_file::LogFile;
 use super::ring::{MAX_LINE_BYTES, Ring};
+use super::spool::{Left, Spool};
 use crate::config::plan::LogSpec;
 use crate::machine::Tick;
-use crate::sys::Fault;
 use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::stream::{self, Got};
+use crate::sys::{Errno, Fault};
 
 /// Bytes of one read.
 const READ_BYTES: usize = 16 * 1024;
@@ -27,6 +28,9 @@ pub struct Capture {
     lines: Lines,
     file: Option<LogFile>,
     ring: Ring,
+    spool: Option<Spool>,
+    /// The line was in the spool by which the run that began last is ready.
+    pub has_spoken: bool,
 }
 
 impl Capture {
@@ -47,12 +51,51 @@ impl Capture {
             lines: Lines::default(),
             file: LogFile::of(spec),
             ring: Ring::new(spec.ring_bytes),
+            spool: None,
+            has_spoken: false,
+        }
+    }
+
+    /// Lets all output pass through a spool, and takes up what an earlier supervisor left in it;
+    /// `on_line` sees the lines of the run that began last.
+    pub fn spool(&mut self, spool: Spool, left: &Left, now: Tick, on_line: &mut dyn FnMut(&str)) {
+        self.spool = Some(spool);
+        let (old, own) = left.bytes.split_at_checked(left.run_from).unwrap_or_default();
+        let mut ignore = |_: &str| {};
+        let mut batch = Batch { ring: &mut self.ring, now, on_line: &mut ignore, raw: Vec::new() };
+        self.lines.feed(old, &mut batch);
+        let mut batch = Batch { ring: &mut self.ring, now, on_line, raw: Vec::new() };
+        self.lines.feed(own, &mut batch);
+    }
+
+    /// The unit is known no more, and neither is what it has said.
+    pub fn forget(self) {
+        if let Some(spool) = self.spool {
+            spool.remove();
+        }
+    }
+
+    /// What is said from now on is said by another run.
+    pub fn begin(&mut self) {
+        if let Some(spool) = &mut self.spool {
+            spool.begin();
+        }
+    }
+
+    /// Takes output out of the pipe. Where there is no room to keep it, it is just taken.
+    fn take(&mut self, buffer: &mut [u8]) -> Result<Got, Errno> {
+        match self.spool.as_mut().map(|spool| spool.take(&self.reader, buffer)) {
+            Some(Ok(got)) => Ok(got),
+            Some(Err(_)) | None => stream::read(&self.reader, buffer),
         }
     }
 
     /// Takes over changed limits and another file; what was captured stays.
     pub fn configure(&mut self, spec: &LogSpec) {
         self.ring.resize(spec.ring_bytes);
+        if let Some(spool) = &mut self.spool {
+            spool.resize(spec.ring_bytes);
+        }
         if !self.file.as_ref().is_some_and(|file| file.is_for(spec)) {
             self.file = LogFile::of(spec);
         }
@@ -87,21 +130,23 @@ impl Capture {
     /// Call it before a spawn, too: what an earlier run wrote must not count for the new one.
     pub fn drain(&mut self, now: Tick, on_line: &mut dyn FnMut(&str)) -> Option<String> {
         let mut buffer = [0; READ_BYTES];
-        let mut batch = Batch { ring: &mut self.ring, now, on_line, raw: Vec::new() };
+        let mut raw = Vec::new();
         for _ in 0..MAX_READS {
-            match stream::read(&self.reader, &mut buffer) {
-                Ok(Got::Bytes(count)) => {
-                    self.lines.feed(buffer.get(..count).unwrap_or_default(), &mut batch);
-                }
-                Ok(Got::Later | Got::End) | Err(_) => break,
-            }
+            let Ok(Got::Bytes(count)) = self.take(&mut buffer) else {
+                break;
+            };
+            let mut batch = Batch { ring: &mut self.ring, now, on_line, raw };
+            self.lines.feed(buffer.get(..count).unwrap_or_default(), &mut batch);
+            raw = batch.raw;
         }
-        let raw = batch.raw;
         write(self.file.as_mut(), &raw)
     }
 
     /// Ends a line that a dead run has left without an end; after a last [`Capture::drain`].
     pub fn end_line(&mut self, now: Tick, on_line: &mut dyn FnMut(&str)) -> Option<String> {
+        if let Some(spool) = self.spool.as_mut().filter(|_| self.lines.is_open()) {
+            spool.end_line();
+        }
         let mut batch = Batch { ring: &mut self.ring, now, on_line, raw: Vec::new() };
         self.lines.end(&mut batch);
         let raw = batch.raw;
@@ -161,6 +206,11 @@ impl Lines {
                 bytes = rest.get(1..).unwrap_or_default();
             }
         }
+    }
+
+    /// Whether the last line has no end.
+    const fn is_open(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     fn end(&mut self, batch: &mut Batch<'_>) {

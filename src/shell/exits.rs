@@ -48,7 +48,7 @@ impl Shell {
         }
         match part {
             Part::Main => {
-                self.on_notify(unit);
+                self.end_notify(unit);
                 self.main_died(unit, run, pid, exit);
             }
             Part::Step(number, ignores_failure) => {

@@ -71,6 +71,10 @@ pub struct Body {
     pub notify: Option<NotifySocket>,
     /// Where a newline says that it is ready.
     pub ready_fd: Option<OwnedFd>,
+    /// Its newline was seen there, and is in the pipe still.
+    pub is_ready_told: bool,
+    /// The first message on its notify socket was heeded, and is in the queue still.
+    pub is_first_heeded: bool,
     /// The questions it is asked.
     pub probing: Probing,
     /// What its readiness file was before it started.
@@ -152,6 +156,8 @@ impl Body {
             reloads_until: None,
             notify: None,
             ready_fd: None,
+            is_ready_told: false,
+            is_first_heeded: false,
             probing: Probing::default(),
             ready_file: None,
             is_asked: false,

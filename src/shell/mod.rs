@@ -34,6 +34,7 @@ pub mod record;
 pub mod reload;
 pub mod resume;
 pub mod ring;
+pub mod spool;
 pub mod starting;
 pub mod status;
 pub mod token;

@@ -7,33 +7,76 @@ use super::launch::Values;
 use super::token::Token;
 use crate::machine::spec::Gate;
 use crate::machine::{Event, Exit, Run, Tick, UnitId};
-use crate::sys::child;
 use crate::sys::fd::AsFd;
 use crate::sys::files::{self, Found};
-use crate::sys::notify_socket::Datagram;
+use crate::sys::notify_socket::{Datagram, NotifySocket};
 use crate::sys::poll::Interest;
+use crate::sys::{Fault, child};
 use crate::wire::notify::{MAX_DATAGRAM, Message, parse};
 
 /// Datagrams of one unit in one turn; the rest is told again.
 const DATAGRAMS_MAX: usize = 64;
 
 impl Shell {
-    /// Takes what a service has said.
+    /// Takes what a service has said. What makes a difference for good stays in the queue until
+    /// that difference is written down, one turn later: this process may be killed in between.
     pub(super) fn on_notify(&mut self, unit: UnitId) {
         for _ in 0..DATAGRAMS_MAX {
-            let Some(body) = self.lives.get(unit.index()).and_then(|live| live.body.as_ref())
-            else {
-                return;
-            };
-            let run = body.run;
-            let Some(Ok(Some(datagram))) = body.notify.as_ref().map(|socket| socket.receive())
-            else {
-                return;
-            };
-            match datagram.pid {
-                Some(pid) if self.is_of(unit, pid) => self.heed(unit, run, pid, &datagram),
-                _ => self.stranger(unit, datagram.pid),
+            if self.was_heeded(unit) {
+                let _ = self.receive(unit, NotifySocket::receive);
+                continue;
             }
+            let Some((run, datagram)) = self.receive(unit, NotifySocket::peek) else {
+                return;
+            };
+            let lasts = parse(&datagram.bytes).iter().any(lasts);
+            if !lasts {
+                let _ = self.receive(unit, NotifySocket::receive);
+            }
+            self.consider(unit, run, &datagram);
+            if lasts {
+                let live = self.lives.get_mut(unit.index());
+                if let Some(body) = live.and_then(|live| live.body_of(run)) {
+                    body.is_first_heeded = true;
+                }
+                return;
+            }
+        }
+    }
+
+    /// Takes the last words of a service that has ended.
+    pub(super) fn end_notify(&mut self, unit: UnitId) {
+        for _ in 0..DATAGRAMS_MAX {
+            let is_new = !self.was_heeded(unit);
+            let Some((run, datagram)) = self.receive(unit, NotifySocket::receive) else {
+                return;
+            };
+            if is_new {
+                self.consider(unit, run, &datagram);
+            }
+        }
+    }
+
+    /// Whether the first message in the queue was heeded already; told once.
+    fn was_heeded(&mut self, unit: UnitId) -> bool {
+        let body = self.lives.get_mut(unit.index()).and_then(|live| live.body.as_mut());
+        body.is_some_and(|body| std::mem::take(&mut body.is_first_heeded))
+    }
+
+    fn receive(
+        &self,
+        unit: UnitId,
+        how: impl Fn(&NotifySocket) -> Result<Option<Datagram>, Fault>,
+    ) -> Option<(Run, Datagram)> {
+        let body = self.lives.get(unit.index())?.body.as_ref()?;
+        let datagram = how(body.notify.as_ref()?).ok()??;
+        Some((body.run, datagram))
+    }
+
+    fn consider(&mut self, unit: UnitId, run: Run, datagram: &Datagram) {
+        match datagram.pid {
+            Some(pid) if self.is_of(unit, pid) => self.heed(unit, run, pid, datagram),
+            _ => self.stranger(unit, datagram.pid),
         }
     }
 
@@ -195,4 +238,16 @@ impl Shell {
             self.named_died(unit, run, Exit::Unknown);
         }
     }
+}
+
+/// Whether a message is one after which things are otherwise, and stay so.
+const fn lasts(message: &Message) -> bool {
+    matches!(
+        message,
+        Message::Ready
+            | Message::Reloading
+            | Message::MainPid(_)
+            | Message::ContainerPid(_)
+            | Message::TakenOver
+    )
 }

@@ -6,15 +6,19 @@ use super::children::Part;
 use super::init_link::{notify_name, ready_name};
 use super::live::{Body, Live};
 use super::log_file::LogFile;
+use super::spool::Spool;
 use super::token::Token;
 use super::watching::Purpose;
 use crate::machine::spec::Gate;
-use crate::machine::{Event, Run, UnitId};
+use crate::machine::{Event, Phase, Run, UnitId};
 use crate::sys::fd::{AsFd, BorrowedFd};
 use crate::sys::files;
 use crate::sys::poll::Interest;
 use crate::sys::spawn::Request;
 use crate::sys::stream::{self, Got};
+
+/// The folder of all output, in the run directory.
+const LOG_FOLDER: &str = "log";
 
 /// What pisup-init keeps a unit's pipe as.
 pub(super) fn log_name(unit: &str) -> String {
@@ -50,6 +54,7 @@ impl Shell {
                     self.init.keep(&name, capture.as_fd());
                 }
                 live.capture = Some(capture);
+                self.open_spool(unit);
             }
             Err(fault) => self.note(unit, format!("its output is lost: {fault}")),
         }
@@ -70,7 +75,58 @@ impl Shell {
         {
             self.init.keep(&log_name(&plan.spec.name), reader.as_fd());
             live.capture = Some(Capture::resume(&plan.log, reader, writer));
+            self.open_spool(unit);
         }
+    }
+
+    /// Keeps what a unit says where it outlives this process.
+    fn open_spool(&mut self, unit: UnitId) {
+        let Some(plan) = self.plan.units.get(unit.index()) else {
+            return;
+        };
+        let folder = self.options.run.join(LOG_FOLDER).join(&plan.spec.name);
+        match Spool::open(&folder, plan.log.ring_bytes) {
+            Ok((spool, left)) => {
+                let live = self.lives.get_mut(unit.index());
+                if let Some(capture) = live.and_then(|live| live.capture.as_mut()) {
+                    let awaited = plan.ready.log.as_deref();
+                    let mut has_spoken = false;
+                    let mut on_line =
+                        |line: &str| has_spoken |= awaited.is_some_and(|text| line.contains(text));
+                    capture.spool(spool, &left, self.now, &mut on_line);
+                    capture.has_spoken = has_spoken;
+                }
+            }
+            Err(fault) => {
+                let advice = "its output ends with this supervisor";
+                self.note(unit, format!("{advice}: {fault}"));
+            }
+        }
+    }
+
+    /// The line by which a unit is ready was read before, but perhaps nobody was told of it.
+    pub(super) fn tell_spoken(&mut self, unit: UnitId) {
+        let live = self.lives.get(unit.index());
+        let has_spoken =
+            live.is_some_and(|live| live.capture.as_ref().is_some_and(|c| c.has_spoken));
+        let phase = self.machine.unit(unit).map(|state| &state.phase);
+        if let (true, Some(Phase::Starting { run, .. })) = (has_spoken, phase) {
+            self.push(Event::Held(unit, *run, Gate::Log));
+        }
+    }
+
+    /// What a unit says from now on is said by another run.
+    pub(super) fn begin_output(&mut self, unit: UnitId) {
+        self.end_output(unit);
+        let live = self.lives.get_mut(unit.index());
+        if let Some(capture) = live.and_then(|live| live.capture.as_mut()) {
+            capture.begin();
+        }
+    }
+
+    /// Forgets what all units have said.
+    pub(super) fn forget_output(&self) {
+        files::remove_all(&self.options.run.join(LOG_FOLDER));
     }
 
     /// Takes over changed limits of a unit's output.
@@ -180,12 +236,16 @@ impl Shell {
         };
         let mut bytes = [0; 256];
         let run = body.run;
+        // It stays in the pipe until it is written down that it was there.
+        let is_told = std::mem::take(&mut body.is_ready_told);
+        if let (false, Ok(count)) = (is_told, stream::peek(fd, &mut bytes))
+            && bytes.get(..count).is_some_and(|bytes| bytes.contains(&b'\n'))
+        {
+            body.is_ready_told = true;
+            return self.push(Event::Held(unit, run, Gate::Fd));
+        }
         match stream::read(fd, &mut bytes) {
-            Ok(Got::Bytes(count)) => {
-                if bytes.get(..count).is_some_and(|bytes| bytes.contains(&b'\n')) {
-                    self.push(Event::Held(unit, run, Gate::Fd));
-                }
-            }
+            Ok(Got::Bytes(_)) => {}
             Ok(Got::Later) => {}
             Ok(Got::End) | Err(_) => {
                 if let Some(fd) = body.ready_fd.take() {
@@ -220,6 +280,7 @@ impl Shell {
     pub(super) fn bury(&mut self, live: &mut Live) {
         if let Some(capture) = live.capture.take() {
             self.poll.remove(capture.as_fd());
+            capture.forget();
         }
         if let Some(group) = live.group.take() {
             let _ = group.remove();

@@ -43,6 +43,7 @@ impl Shell {
         for index in 0..self.lives.len() {
             if let Ok(index) = u16::try_from(index) {
                 self.go_on(UnitId(index), state.at);
+                self.tell_spoken(UnitId(index));
             }
         }
         self.hear_of_the_dead();
@@ -90,7 +91,8 @@ impl Shell {
             return;
         };
         let phase = self.machine.unit(unit).map(|state| state.phase.clone());
-        // A process that was made and not written down.
+        // A process that was made and not written down; nor was it counted, then.
+        let mut uncounted = 0;
         let begun = self.cgroups.find(&name).and_then(|group| self.youngest(unit, &group, at));
         match phase {
             Some(Phase::Preparing { step, .. }) if body.step.is_none() => {
@@ -103,10 +105,12 @@ impl Shell {
             ) if body.main.is_none() => {
                 body.main = begun;
                 body.session = begun.map(|process| process.pid);
+                uncounted = u64::from(begun.is_some());
             }
             _ => {}
         }
         if let Some(live) = self.lives.get_mut(unit.index()) {
+            live.starts = live.starts.saturating_add(uncounted);
             live.group = self.cgroups.find(&name);
             live.body = Some(Body {
                 main: body.main.map(|process| process.pid),

@@ -33,7 +33,7 @@ impl Shell {
         self.clear_the_way(unit)?;
         self.open_sockets(unit)?;
         // What an earlier run wrote must not count for this one.
-        self.end_output(unit);
+        self.begin_output(unit);
         let notify = self.open_notify(unit, run)?;
         let ready = self.open_ready_fd(unit, run).map_err(|fault| fault.to_string())?;
         self.watch_ready_file(unit, run)?;

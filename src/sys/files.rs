@@ -84,6 +84,12 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durable: Durable) -> R
     })
 }
 
+/// Removes a directory of ours and all that is in it; links in it are not followed. What cannot be
+/// removed stays.
+pub fn remove_all(path: &Path) {
+    let _ = std::fs::remove_dir_all(path);
+}
+
 /// Makes a directory and its parents, mode 0755; one that is there is fine.
 pub fn make_dir(path: &Path) -> Result<(), Fault> {
     use std::os::unix::fs::DirBuilderExt;

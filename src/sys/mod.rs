@@ -24,6 +24,7 @@ pub mod own;
 pub mod poll;
 pub mod power;
 pub mod program;
+pub mod segment;
 pub mod signals;
 pub mod socket;
 pub mod spawn;

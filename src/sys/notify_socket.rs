@@ -77,11 +77,20 @@ impl NotifySocket {
 
     /// Takes one message; `None` when there is none.
     pub fn receive(&self) -> Result<Option<Datagram>, Fault> {
+        self.look(RecvFlags::empty())
+    }
+
+    /// The message that comes next, which stays there; `None` when there is none.
+    pub fn peek(&self) -> Result<Option<Datagram>, Fault> {
+        self.look(RecvFlags::PEEK)
+    }
+
+    fn look(&self, more: RecvFlags) -> Result<Option<Datagram>, Fault> {
         let mut bytes = vec![0; MAX_BYTES];
         let mut space =
             [MaybeUninit::uninit(); rustix::cmsg_space!(ScmCredentials(1), ScmRights(MAX_FDS))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT | more;
         let mut parts = [IoSliceMut::new(&mut bytes)];
         let received = match recvmsg(&self.socket, &mut parts, &mut control, flags) {
             Ok(received) => received,
@@ -151,7 +160,9 @@ mod tests {
         assert_eq!(socket.receive().unwrap(), None);
         service.send_to(b"READY=1", socket.path()).unwrap();
         service.send_to(b"", socket.path()).unwrap();
+        let shown = socket.peek().unwrap().unwrap();
         let first = socket.receive().unwrap().unwrap();
+        assert_eq!(shown, first, "it stays there");
         assert_eq!(first.pid, Some(std::process::id()));
         assert_eq!(first.uid, rustix::process::getuid().as_raw());
         assert_eq!(first.bytes, b"READY=1");

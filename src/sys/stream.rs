@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
-use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with};
 
 use super::Fault;
 
@@ -89,6 +89,13 @@ pub fn reader_of_output(pid: u32) -> Option<OwnedFd> {
         return None;
     }
     openat(CWD, &path, flags, Mode::empty()).ok().filter(is_pipe)
+}
+
+/// Shows what is in a pipe and leaves it there; how many bytes.
+pub fn peek(pipe: impl AsFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    rustix::pipe::tee(pipe, &writer, buffer.len(), SpliceFlags::NONBLOCK)?;
+    rustix::io::read(&reader, buffer)
 }
 
 /// Takes what is there of a descriptor that does not block.
@@ -199,6 +206,17 @@ mod tests {
 
     use super::super::files::tests::TempDir;
     use super::*;
+
+    #[test]
+    fn what_is_shown_stays_in_the_pipe() {
+        let (reader, writer) = pipe().unwrap();
+        assert_eq!(peek(&reader, &mut [0; 9]), Err(Errno::AGAIN));
+        rustix::io::write(&writer, b"ab\n").unwrap();
+        let mut bytes = [0; 9];
+        assert_eq!(peek(&reader, &mut bytes), Ok(3));
+        assert_eq!(peek(&reader, &mut bytes[..2]), Ok(2));
+        assert_eq!((read(&reader, &mut bytes), &bytes[..3]), (Ok(Got::Bytes(3)), &b"ab\n"[..]));
+    }
 
     #[test]
     fn a_pipe_never_holds_the_reader_up() {
