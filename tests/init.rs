@@ -148,6 +148,27 @@ fn a_killed_supervisor_is_back_and_no_service_has_noticed() {
 }
 
 #[test]
+fn who_runs_by_an_earlier_configuration_is_told_and_restarted_when_that_is_asked_for() {
+    if !can_unshare() {
+        return;
+    }
+    let place = Place::new();
+    place.unit("sleeper", SLEEPER);
+    let machine = Machine::supervise(&place, &[]);
+    let (before, old) = (place.await_ready("sleeper")["pid"].clone(), machine.supervisor());
+    place.unit("sleeper", &SLEEPER.replace("100000", "200000"));
+    signal(old, KILL);
+    until("another supervisor", || (machine.supervisor() != old).then_some(()));
+    let seen = place.await_ready("sleeper");
+    assert_eq!(seen["pid"], before);
+    assert!(seen["notes"].to_string().contains("runs by an earlier configuration"), "{seen}");
+    assert_eq!(place.ctl(&["reload-config"]).0, Some(0));
+    assert_ne!(place.await_ready("sleeper")["pid"], before);
+    let (_, text) = place.ctl(&["reload-config"]);
+    assert!(text.contains("nothing has changed"), "{text}");
+}
+
+#[test]
 fn listening_sockets_outlive_the_supervisor() {
     if !can_unshare() {
         return;

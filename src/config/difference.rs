@@ -112,11 +112,6 @@ fn job_changes(old: &Unit, new: &Unit) -> Vec<&'static str> {
             ])
         }
         (Job::Container(a), Job::Container(b)) => {
-            let made = |container: &Container| Container {
-                pull: Pull::Missing,
-                pull_timeout_ms: None,
-                ..container.clone()
-            };
             // Its owner was told at its start how to end it.
             let is_ended_alike = old.stop.signal == new.stop.signal
                 && old.spec.stop.timeout_ms == new.spec.stop.timeout_ms;
@@ -124,6 +119,54 @@ fn job_changes(old: &Unit, new: &Unit) -> Vec<&'static str> {
         }
         _ => vec!["command"],
     }
+}
+
+/// A container without when its image is fetched.
+fn made(container: &Container) -> Container {
+    Container { pull: Pull::Missing, pull_timeout_ms: None, ..container.clone() }
+}
+
+/// What a unit's process is made of, as a number that is never 0: another one, and [`difference`]
+/// would start it anew. Numbers of another release are not to be compared: see [`of_release`].
+#[must_use]
+pub fn made_of(plan: &Plan, unit: &Unit) -> u64 {
+    let name = |id: UnitId| plan.units.get(id.index()).map(|unit| unit.spec.name.as_str());
+    // What else is in the table must not matter.
+    let by_name = |id: UnitId| {
+        let [low, high, ..] = hash(name(id).unwrap_or_default().as_bytes()).to_le_bytes();
+        UnitId(u16::from_le_bytes([low, high]))
+    };
+    let unit = renumbered(unit, by_name);
+    let job = match &unit.job {
+        Job::Command(command) => format!("{command:?}"),
+        Job::Container(container) => {
+            let ends = (unit.stop.signal, unit.spec.stop.timeout_ms);
+            format!("{:?}{ends:?}", made(container))
+        }
+    };
+    let rest = (&unit.sockets, &unit.prepare, &unit.ready, exported_file(&unit), &unit.cgroup);
+    let spec = (unit.spec.kind, unit.spec.readiness.watchdog_ms);
+    let content = hash(format!("{job}{rest:?}{spec:?}").as_bytes());
+    (content >> RELEASE_BITS) | (release() << (u64::BITS - RELEASE_BITS)) | 1
+}
+
+/// Whether a number of [`made_of`] is of this release.
+#[must_use]
+pub fn of_release(made_of: u64) -> bool {
+    made_of >> (u64::BITS - RELEASE_BITS) == release()
+}
+
+const RELEASE_BITS: u32 = 16;
+
+fn release() -> u64 {
+    hash(env!("CARGO_PKG_VERSION").as_bytes()) >> (u64::BITS - RELEASE_BITS)
+}
+
+/// FNV-1a.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 /// When the image is fetched, which matters at the next start only.

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 pub use diag::{Diagnostic, nearest};
-pub use difference::{Change, difference, renumbered};
+pub use difference::{Change, difference, made_of, of_release, renumbered};
 pub use foreign::fill;
 pub use words::{signal_name, signal_number};
 

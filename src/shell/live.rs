@@ -26,6 +26,8 @@ pub struct Live {
     pub cause: String,
     /// Starts of its process.
     pub starts: u64,
+    /// What its last start was made of (`config::made_of`); 0 if that is not known.
+    pub made_of: u64,
     /// Failures ever.
     pub failures: u64,
     /// The last one.
@@ -96,6 +98,7 @@ impl Live {
             since: now,
             cause: "not started yet".to_owned(),
             starts: 0,
+            made_of: 0,
             failures: 0,
             failure: String::new(),
             exit: None,

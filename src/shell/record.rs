@@ -157,6 +157,7 @@ impl Shell {
             since: live.since,
             cause: live.cause.clone(),
             starts: live.starts,
+            made_of: live.made_of,
             failures: live.failures,
             failure: live.failure.clone(),
             exit: live.exit,

@@ -5,7 +5,8 @@ use super::jobs::plan_doc;
 use super::live::Live;
 use super::watching::Purpose;
 use super::{Shell, journal, load};
-use crate::config::{self, Change, plan::Plan, renumbered};
+use crate::config::plan::{Plan, Unit};
+use crate::config::{self, Change, renumbered};
 use crate::machine::{UnitId, Want};
 use crate::wire::ctl::{ChangeDoc, PlanDoc, Reply, code};
 
@@ -72,7 +73,38 @@ impl Shell {
         // Behind its units are those that are in it no more, and still end.
         let known = self.machine.units().filter(|(_, _, state)| !state.is_retired).count();
         in_force.units.truncate(known);
-        config::difference(&in_force, plan)
+        let mut changes = config::difference(&in_force, plan);
+        for unit in &plan.units {
+            let name = &unit.spec.name;
+            let own = self.machine.find(name).filter(|id| self.is_outdated(*id, plan, unit));
+            let restarts = |(of, change): &(String, Change)| {
+                of == name && matches!(change, Change::Restart(_))
+            };
+            if own.is_some() && !changes.iter().any(restarts) {
+                changes.retain(|(of, _)| of != name);
+                changes.push((name.clone(), Change::Restart(vec!["configuration"])));
+            }
+        }
+        changes.sort_by(|a, b| a.0.cmp(&b.0));
+        changes
+    }
+
+    /// Whether what is up was started by another configuration than that: the supervisor was
+    /// killed between the change of a file and the restart that it leads to.
+    fn is_outdated(&self, id: UnitId, plan: &Plan, unit: &Unit) -> bool {
+        let is_up = self.machine.unit(id).is_some_and(|own| own.is_live() || own.is_up());
+        let made_of = self.lives.get(id.index()).map_or(0, |live| live.made_of);
+        let is_comparable = made_of != 0 && config::of_release(made_of);
+        is_up && is_comparable && made_of != config::made_of(plan, unit)
+    }
+
+    /// Says so where it is; that alone is no reason to stop a service.
+    pub(super) fn tell_outdated(&mut self, id: UnitId) {
+        let unit = self.plan.units.get(id.index());
+        if unit.is_some_and(|unit| self.is_outdated(id, &self.plan, unit)) {
+            let advice = "pisup ctl reload-config starts it anew";
+            self.note(id, format!("runs by an earlier configuration; {advice}"));
+        }
     }
 
     /// What a new configuration would lead to.

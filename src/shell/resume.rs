@@ -44,6 +44,7 @@ impl Shell {
             if let Ok(index) = u16::try_from(index) {
                 self.go_on(UnitId(index), state.at);
                 self.tell_spoken(UnitId(index));
+                self.tell_outdated(UnitId(index));
             }
         }
         self.hear_of_the_dead();
@@ -72,6 +73,7 @@ impl Shell {
             (live.since, live.cause) = (life.since, life.cause);
             (live.starts, live.failures, live.failure) = (life.starts, life.failures, life.failure);
             (live.exit, live.notes) = (life.exit, life.notes.into());
+            live.made_of = life.made_of;
         }
         self.remember_changes(unit, life.changes);
         if let Some(left) = life.left {

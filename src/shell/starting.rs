@@ -7,7 +7,10 @@ use super::init_link::{notify_name, ready_name};
 use super::launch::{Launch, Values};
 use super::perform::NoStart;
 use super::token::Token;
-use crate::config::plan::{Job, Unit};
+use crate::config::{
+    self,
+    plan::{Job, Unit},
+};
 use crate::machine::{Event, Run, UnitId};
 use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::notify_socket::NotifySocket;
@@ -34,6 +37,10 @@ impl Shell {
         self.open_sockets(unit)?;
         // What an earlier run wrote must not count for this one.
         self.begin_output(unit);
+        let made_of = self.plan.units.get(unit.index()).map(|own| config::made_of(&self.plan, own));
+        if let Some(live) = self.lives.get_mut(unit.index()) {
+            live.made_of = made_of.unwrap_or(0);
+        }
         let notify = self.open_notify(unit, run)?;
         let ready = self.open_ready_fd(unit, run).map_err(|fault| fault.to_string())?;
         self.watch_ready_file(unit, run)?;

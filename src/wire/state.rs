@@ -65,6 +65,8 @@ pub struct Life {
     pub cause: String,
     /// Starts of its process.
     pub starts: u64,
+    /// What its last start was made of; 0 if that is not known.
+    pub made_of: u64,
     /// Failures ever.
     pub failures: u64,
     /// The last one.

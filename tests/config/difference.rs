@@ -1,7 +1,7 @@
 //! What a changed configuration leads to: what starts anew, and what is just taken over.
 
 use pisup::config::plan::Plan;
-use pisup::config::{Change, difference};
+use pisup::config::{Change, difference, made_of, of_release};
 use pisup::machine::{Action, Event, Machine, Tick};
 
 use super::common::MASTER;
@@ -53,6 +53,12 @@ timeout = "10s"
 
 const OTHER: &str = "[command]\nexec = [\"b\"]\n[exports]\nfile = \"/b\"\nrequire = [\"KEY\"]\n";
 
+/// What the process of `a` is made of.
+fn made_of_a(plan: &Plan) -> u64 {
+    let unit = plan.find("a").unwrap();
+    made_of(plan, plan.units.get(unit.index()).unwrap())
+}
+
 /// What becomes of `a` when a text in it is replaced.
 fn after(text: &str, from: &str, to: &str) -> Option<Change> {
     assert!(text.contains(from), "{from}");
@@ -60,6 +66,8 @@ fn after(text: &str, from: &str, to: &str) -> Option<Change> {
     let new = plan_of(MASTER, &[("a", &text.replacen(from, to, 1)), ("b", OTHER)]);
     let mut changes = difference(&old, &new);
     assert!(changes.len() <= 1, "{changes:?}");
+    let restarts = matches!(changes.as_slice(), [(_, Change::Restart(_))]);
+    assert_eq!(made_of_a(&old) != made_of_a(&new), restarts, "{from} -> {to}");
     changes.pop().map(|(name, change)| {
         assert_eq!(name, "a");
         change
@@ -159,6 +167,8 @@ fn numbers_of_units_are_no_change() {
     let removed = ["0", "aa"].map(|name| (name.to_owned(), Change::Removed));
     assert_eq!(difference(&new, &old), removed);
     assert_eq!(difference(&new, &new), []);
+    assert_eq!(made_of_a(&new), made_of_a(&old));
+    assert!(of_release(made_of_a(&new)) && !of_release(!made_of_a(&new)));
 }
 
 #[test]

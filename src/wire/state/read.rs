@@ -212,6 +212,7 @@ fn life(life: &mut Life, key: &str, words: &mut Words<'_>) -> Option<()> {
     match key {
         "since" => (life.since, life.cause) = (words.tick()?, words.text()?),
         "starts" => life.starts = words.number()?,
+        "made-of" => life.made_of = words.number()?,
         "failed" => (life.failures, life.failure) = (words.number()?, words.text()?),
         "exit" => {
             life.exit = Some(match words.word()? {

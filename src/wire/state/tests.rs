@@ -157,20 +157,24 @@ fn life() -> impl Strategy<Value = Life> {
     let change = (any::<u64>(), tick(), shown(), shown(), ".*")
         .prop_map(|(number, at, from, to, cause)| Change { number, at, from, to, cause });
     let lists = (prop::collection::vec(".*", 0..3), prop::collection::vec(change, 0..3));
-    let counts = (any::<u64>(), any::<u64>());
+    let counts = (any::<u64>(), any::<u64>(), any::<u64>());
     let processes = (prop::option::of(process()), prop::option::of(body()));
     (tick(), ".*", counts, ".*", exit, lists, processes).prop_map(
-        |(since, cause, (starts, failures), failure, exit, (notes, changes), (left, body))| Life {
-            since,
-            cause,
-            starts,
-            failures,
-            failure,
-            exit,
-            notes,
-            changes,
-            left,
-            body,
+        |(since, cause, counts, failure, exit, (notes, changes), (left, body))| {
+            let (starts, made_of, failures) = counts;
+            Life {
+                since,
+                cause,
+                starts,
+                made_of,
+                failures,
+                failure,
+                exit,
+                notes,
+                changes,
+                left,
+                body,
+            }
         },
     )
 }

@@ -146,6 +146,9 @@ fn hold<'a>(out: &'a mut Writer, hold: &Hold) -> &'a mut Writer {
 fn life(out: &mut Writer, life: &Life) {
     out.key("since").number(life.since.0).text(&life.cause).end();
     out.key("starts").number(life.starts).end();
+    if life.made_of != 0 {
+        out.key("made-of").number(life.made_of).end();
+    }
     out.key("failed").number(life.failures).text(&life.failure).end();
     match life.exit {
         Some(Exit::Code(code)) => out.key("exit").word("code").number(code).end(),
