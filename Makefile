@@ -20,7 +20,7 @@ SANDBOX := tests/sandbox/node.sh
 PARTS   := $(if $(filter double,$(KUBE)),parts-few,parts)
 
 # Tests that start processes in namespaces, as root. All others need neither root nor a service.
-ROOTED := process_sys real_process init
+ROOTED := process_sys real_process init chaos
 PLAIN  := $(filter-out $(ROOTED),$(patsubst tests/%.rs,%,$(wildcard tests/*.rs)))
 
 .DEFAULT_GOAL := help
@@ -112,7 +112,7 @@ pi-parts: armv7
 
 ##@ Prove
 
-.PHONY: check fmt lint pure plain model faults fuzz deny test test-rust test-node test-kube
+.PHONY: check fmt lint pure plain model faults chaos fuzz deny test test-rust test-node test-kube
 check: fmt lint pure plain ## No root, no services, two minutes: style, lints, purity, tests
 
 fmt: ## Formatting
@@ -145,6 +145,15 @@ faults: ## Proves the model: faults planted in the machine, and who catches them
 	@mkdir -p target/faults
 	rustc --edition 2024 -O -o target/faults/plant tests/model/faults.rs
 	target/faults/plant
+
+# ONLY=kill,restart leaves out what is not named; a word is that of a deed in tests/chaos/rounds.rs.
+ROUNDS ?= 1000
+SEED   ?=
+ONLY   ?=
+
+chaos: ## Everything dies all the time, ROUNDS=1000 SEED=7 (as root, 10 minutes)
+	$(CARGO) test --locked --test chaos -- \
+	    --rounds=$(ROUNDS) $(SEED:%=--seed=%) $(ONLY:%=--only=%)
 
 fuzz: ## Every parser, SECONDS=60 each, guided by coverage; KEEP=1 adds to the corpus
 	@tests/deps.sh build fuzz
