@@ -62,6 +62,7 @@ pub fn members_of_the_read_group_may_ask_and_not_tell() {
         &["shutdown"],
         &["poweroff"],
         &["reboot"],
+        &["upgrade"],
     ] {
         let refused = as_member("4712", words).expect_code(5);
         assert!(refused.err.contains("no permission"), "{words:?}: {refused:?}");

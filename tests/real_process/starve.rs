@@ -229,8 +229,7 @@ pub fn a_root_that_is_read_only_stops_nothing_and_is_told() {
         ),
     ]);
     let user = node.ready("user");
-    let notes = node.of("exporting")["notes"].to_string() + &node.said();
-    assert!(notes.contains("read-only file system"), "{notes}");
+    node.until("exporting", |seen| seen["notes"].to_string().contains("read-only file system"));
     shell("mount -o remount,rw state").expect_code(0);
     assert_eq!(node.ready("user"), user);
     node.ctl(&["restart", "exporting"]).expect_code(0);
