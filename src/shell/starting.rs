@@ -35,6 +35,7 @@ impl Shell {
         self.embody(unit, run)?;
         self.clear_the_way(unit)?;
         self.open_sockets(unit)?;
+        self.drop_channels(unit, run);
         // What an earlier run wrote must not count for this one.
         self.begin_output(unit);
         let made_of = self.plan.units.get(unit.index()).map(|own| config::made_of(&self.plan, own));
@@ -99,6 +100,18 @@ impl Shell {
         let opened = self.activation.open(unit, &plan.sockets);
         self.keep_sockets(unit);
         opened
+    }
+
+    /// A run that is begun once more, since its process was never executed, has some already.
+    fn drop_channels(&mut self, unit: UnitId, run: Run) {
+        if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
+            if let Some(socket) = body.notify.take() {
+                self.poll.remove(socket.as_fd());
+            }
+            if let Some(fd) = body.ready_fd.take() {
+                self.poll.remove(fd.as_fd());
+            }
+        }
     }
 
     /// The notify socket of a run, where its unit has a use for one.

@@ -112,8 +112,10 @@ pub fn a_full_disk_is_told_and_stops_nothing() {
     node.unit("other", "[unit]\nenabled = false\n[command]\nexec = [\"@double\", \"wait\"]\n");
     fs::create_dir_all(path("run")).unwrap();
     let run = path("run");
-    let mounted =
-        Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "x"]).arg(&run).status();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=64k,mode=755", "x"])
+        .arg(&run)
+        .status();
     assert!(mounted.unwrap().success());
     node.start();
     let plain = node.ready("plain");
