@@ -47,8 +47,9 @@ pub fn what_waits_to_be_taken_over_is_not_forgotten() {
         return note("no groups: there is nothing to find processes by");
     }
     let mut node = Node::new();
-    let first = "[command]\nexec = [\"@double\", \"await-file @dir/go\", \"notify READY=1\", \
-                 \"wait\"]\n[ready]\nnotify = true\n";
+    let first = "[command]\nexec = [\"@double\", \"await-file @dir/go\", \
+                 \"replace @dir/first.ready x\", \"wait\"]\n\
+                 [ready]\nfile = \"@dir/first.ready\"\n";
     node.unit("first", first);
     let user = "[unit]\nrequires = [\"first\"]\n[stop]\nkill = \"main\"\n";
     node.unit("plain", &format!("{user}{PLAIN}"));
