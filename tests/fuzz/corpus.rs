@@ -26,6 +26,7 @@ pub fn read(fuzz: &Path, target: &str) -> io::Result<Vec<Vec<u8>>> {
             }
         }
         "node" => collect(&root.join("units"), "node.toml", &mut inputs)?,
+        "state-file" => collect(&root.join("tests/state"), "", &mut inputs)?,
         "foreign-file" => collect(&root.join("units/classic/manifests"), "", &mut inputs)?,
         _ => {}
     }

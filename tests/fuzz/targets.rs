@@ -11,6 +11,8 @@ mod control;
 mod engine;
 #[path = "kernel.rs"]
 mod kernel;
+#[path = "state.rs"]
+mod state;
 
 /// A name, and what has to hold of any bytes; `corpus/NAME.txt` is what was collected for it.
 pub type Target = (&'static str, fn(&[u8]));
@@ -32,6 +34,7 @@ pub const TARGETS: &[Target] = &[
     ("etcd-json", engine::etcd),
     ("container-args", engine::container_args),
     ("netlink", kernel::netlink),
+    ("state-file", state::state),
 ];
 
 /// The same bytes as they may come in: whole, one by one, and cut where the bytes themselves say.
