@@ -163,7 +163,7 @@ impl Shell {
         self.poll.add(self.watching.as_fd(), watch, Interest::Read).map_err(text)?;
         let control = Token::Control.to_number();
         self.poll.add(self.control.as_fd(), control, Interest::Read).map_err(text)?;
-        self.listen_to_init();
+        self.listen_to_init().map_err(text)?;
         if self.remembered.is_none() {
             self.forget_output();
         }
