@@ -125,6 +125,7 @@ impl Shell {
             reloads: 0,
             touched: std::collections::BTreeSet::new(),
             deaf_until: None,
+            looked: now,
             has_more_dead: true,
             refused: None,
             halted: None,
