@@ -260,6 +260,7 @@ impl Shell {
         self.forget_record();
         self.forget_output();
         self.activation.close();
+        self.end_leftovers();
         self.end_log_writers();
         for live in &mut self.lives {
             if let Some(group) = live.group.take() {
