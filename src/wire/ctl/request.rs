@@ -175,6 +175,7 @@ impl Request {
             | Self::ReloadConfig { .. }
             | Self::Upgrade { .. }
             | Self::Shutdown { .. }
+            | Self::Upgrade { .. }
             | Self::Poweroff { .. }
             | Self::Reboot { .. } => false,
         }
