@@ -90,6 +90,10 @@ pub fn has_group(group: u32) -> bool {
     world::with(|world| world.procs.values().any(|each| each.group == group && !each.is_dead()))
 }
 
+pub fn is_own(stat: &Stat) -> bool {
+    stat.parent == world::with(|world| world.supervisor)
+}
+
 pub fn become_subreaper() -> Result<(), Errno> {
     Ok(())
 }
@@ -103,7 +107,8 @@ pub fn stat(pid: u32) -> Option<Stat> {
             parent: world.parent_pid(each),
             group: each.group,
             session: each.session,
-            start_time: each.start,
+            // In clock ticks.
+            start_time: each.start / 10,
         })
     })
 }

@@ -8,7 +8,7 @@ use super::{Errno, Fault, enter};
 use crate::world;
 use crate::world::kernel::Thing;
 
-pub use pisup::sys::files::{Durable, Found};
+pub use pisup::sys::files::{Durable, Found, NO_FILE};
 
 /// Why a file cannot be written.
 const NO_ROOM: [Errno; 4] = [Errno::NOSPC, Errno::ROFS, Errno::IO, Errno::MFILE];
@@ -72,6 +72,12 @@ pub fn look(path: &Path) -> Found {
 pub fn identity(path: &Path) -> Option<Identity> {
     super::pass();
     world::with(|world| world.files.inode(text(path)).map(Identity))
+}
+
+pub fn stamp(path: &Path) -> String {
+    super::pass();
+    let inode = world::with(|world| world.files.inode(text(path)));
+    inode.map_or_else(|| NO_FILE.to_owned(), |inode| inode.to_string())
 }
 
 pub fn remove(path: &Path) -> Result<(), Fault> {

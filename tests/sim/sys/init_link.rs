@@ -5,7 +5,9 @@ use super::{Errno, enter};
 use crate::world;
 use crate::world::kernel::Thing;
 
-pub use pisup::sys::init_link::{Frame, Name, Power, WATCHDOG};
+pub use pisup::sys::init_link::{
+    CLIENT, CONTROL, Frame, GUARD, LINK, LOCK, Name, PROGRAM, Power, WATCHDOG,
+};
 
 #[derive(Debug)]
 pub enum Heard {
@@ -19,6 +21,15 @@ pub enum Heard {
 pub struct Link(OwnedFd);
 
 impl Link {
+    /// Nobody upgrades here.
+    pub const fn pair() -> Result<(Self, OwnedFd), Errno> {
+        Err(Errno::MFILE)
+    }
+
+    pub const fn of(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
     pub fn inherited() -> Option<Self> {
         if !world::with(|world| world.init.is_there) {
             return None;

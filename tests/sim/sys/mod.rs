@@ -21,7 +21,7 @@ pub mod spawn;
 pub mod stream;
 
 pub use pisup::sys::{Errno, Fault, reason};
-pub use small::{host, notifier, own, signals, user, watchdog};
+pub use small::{host, notifier, own, program, signals, user, watchdog};
 
 use crate::world::{self, Stop};
 

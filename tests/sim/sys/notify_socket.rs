@@ -26,6 +26,13 @@ impl NotifySocket {
         Ok(Self { socket, path: path.to_owned() })
     }
 
+    pub fn resume(path: &Path, socket: OwnedFd) -> Option<Self> {
+        let own = fd::look(socket.as_fd(), |_, id| Ok(id)).ok()?;
+        let name = path.to_str().unwrap_or_default();
+        let is_it = world::with(|world| world.files.is_socket(name, own));
+        is_it.then(|| Self { socket, path: path.to_owned() })
+    }
+
     pub fn receive(&self) -> Result<Option<Datagram>, Fault> {
         let fault = Fault::of("receiving from", self.path.display());
         match enter(&[Errno::INTR]) {

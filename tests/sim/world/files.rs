@@ -53,6 +53,11 @@ impl Files {
         self.nodes.get(path).map(|node| node.inode)
     }
 
+    /// Whether that socket is bound there.
+    pub fn is_socket(&self, path: &str, own: Id) -> bool {
+        matches!(self.kind(path), Some(Kind::Socket(id)) if *id == own)
+    }
+
     pub fn read(&self, path: &str) -> Result<Vec<u8>, Errno> {
         match self.kind(path) {
             None => Err(Errno::NOENT),

@@ -95,6 +95,7 @@ impl World {
                     self.let_go(old);
                 }
             }
+            (Frame::Ask, _) => self.init.to_supervisor.push_back(Some((Frame::Begin, None))),
             (Frame::Watch(is_on), _) => self.init.is_watching = is_on,
             (Frame::Pong(number), _) => self.init.ponged = number,
             _ => {}
