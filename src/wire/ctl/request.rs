@@ -175,7 +175,6 @@ impl Request {
             | Self::ReloadConfig { .. }
             | Self::Upgrade { .. }
             | Self::Shutdown { .. }
-            | Self::Upgrade { .. }
             | Self::Poweroff { .. }
             | Self::Reboot { .. } => false,
         }
