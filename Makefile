@@ -141,6 +141,9 @@ model: ## Every state of every small graph, with counts (minutes)
 	$(MODEL) --test --extern pisup=target/model/libpisup.rlib tests/model.rs
 	target/model/model --ignored
 
+sim: ## Histories of the whole shell in a simulated world: make sim N=1000 SEED=7 (minutes)
+	$(CARGO) run --locked --quiet --profile sim --features sim --example sim -- $(SEED) $(N)
+
 faults: ## Proves the model: faults planted in the machine, and who catches them (minutes)
 	@mkdir -p target/faults
 	rustc --edition 2024 -O -o target/faults/plant tests/model/faults.rs

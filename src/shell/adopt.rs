@@ -9,7 +9,8 @@
 use super::Shell;
 use super::children::{Child, Part};
 use super::init_link::notify_name;
-use crate::config::plan::{Job, KillScope, Unit};
+use super::perform::NoStart;
+use crate::config::plan::{Job, KillScope, Reload, Step, Text, Unit};
 use crate::machine::spec::Gate;
 use crate::machine::{Event, Run, UnitId};
 use crate::sys::cgroup::Group;
@@ -40,24 +41,39 @@ impl Shell {
             let Some(group) = self.cgroups.find(&plan.spec.name) else {
                 continue;
             };
-            let members = members(&group);
+            let pids = group.members();
+            let look = |pid: &u32| Some((*pid, child::stat(*pid)?));
+            let mut members: Vec<(u32, Stat)> = pids.iter().filter_map(look).collect();
+            // Who cannot be looked at, for want of a descriptor, is there all the same.
+            let is_whole = group.is_empty() || !pids.is_empty() && members.len() == pids.len();
+            members.retain(|(_, stat)| !stat.is_zombie());
+            let found = main_of(&members, &pids).filter(|pid| is_main(plan, *pid));
             // Opened before it is looked at again, so that it is the one that was found.
-            let main = main_of(&members).and_then(|pid| Some((pid, child::pidfd(pid)?)));
-            // Children that outlive a service must not be taken for it.
-            let is_it = |pid: u32| {
-                plan.stop.kill != KillScope::Main
-                    || program(plan).is_none_or(|program| child::first_word(pid) == program)
-            };
-            live.leftover = match main.filter(|(pid, _)| group.contains(*pid) && is_it(*pid)) {
+            let main = found.and_then(|pid| Some((pid, child::pidfd(pid)?)));
+            let keeps = plan.stop.kill == KillScope::Main && found.is_none();
+            live.leftover = match main.filter(|(pid, _)| group.contains(*pid)) {
                 Some((pid, pidfd)) => Leftover::Main(pid, pidfd),
                 // A service that keeps its children when it is stopped keeps them now.
-                None if plan.stop.kill == KillScope::Main || members.is_empty() => {
-                    Leftover::Nothing
-                }
+                None if is_whole && (keeps || members.is_empty()) => Leftover::Nothing,
                 None => Leftover::Others,
             };
             if let Leftover::Main(pid, _) = live.leftover {
                 log::info!("{}: still runs as pid {pid}: to be taken over", plan.spec.name);
+            }
+        }
+        self.end_unknown();
+    }
+
+    /// Ends what runs of units that are in the configuration no more.
+    fn end_unknown(&self) {
+        for name in self.cgroups.left() {
+            let is_known = self.plan.units.iter().any(|unit| unit.spec.name == name);
+            if let Some(group) = self.cgroups.find(&name).filter(|_| !is_known) {
+                log::warn!("{name}: is in the configuration no more: killed");
+                if let Err(why) = group.kill() {
+                    log::warn!("{why}");
+                }
+                let _ = group.remove();
             }
         }
     }
@@ -95,6 +111,24 @@ impl Shell {
         live.is_some_and(|live| matches!(live.leftover, Leftover::Main(..)))
     }
 
+    /// Ends what was never taken over, because its unit waited for something else all the time.
+    pub(super) fn end_leftovers(&mut self) {
+        for (live, plan) in self.lives.iter_mut().zip(&self.plan.units) {
+            let is_tree = plan.stop.kill == KillScope::Tree;
+            match std::mem::take(&mut live.leftover) {
+                Leftover::Nothing => {}
+                Leftover::Main(pid, pidfd) if !is_tree => {
+                    let _ = child::signal(Some(&pidfd), pid, child::KILL);
+                }
+                Leftover::Main(..) | Leftover::Others => {
+                    if let Some(Err(why)) = self.cgroups.find(&plan.spec.name).map(|g| g.kill()) {
+                        log::warn!("{why}");
+                    }
+                }
+            }
+        }
+    }
+
     /// Kills what cannot be taken over.
     ///
     /// # Errors
@@ -120,8 +154,8 @@ impl Shell {
     ///
     /// # Errors
     ///
-    /// A sentence that says what could not be done.
-    pub(super) fn take_over_main(&mut self, unit: UnitId, run: Run) -> Result<bool, String> {
+    /// A sentence that says what could not be done; the process is left to the next try.
+    pub(super) fn take_over_main(&mut self, unit: UnitId, run: Run) -> Result<bool, NoStart> {
         let Some(live) = self.lives.get_mut(unit.index()) else {
             return Ok(false);
         };
@@ -132,18 +166,15 @@ impl Shell {
                 return Ok(false);
             }
         };
-        if child::stat(pid).is_none_or(|stat| stat.is_zombie()) {
+        // By the descriptor: the number may be another one's by now.
+        if child::has_died(&pidfd) {
             return Ok(false);
         }
-        self.resume_output(unit, pid);
-        self.embody(unit, run)?;
-        self.open_sockets(unit)?;
-        let name = self.machine.name(unit).to_owned();
-        let path = self.options.run.join("notify").join(&name);
-        let kept = self.init.take(&notify_name(&name));
-        match kept.and_then(|fd| NotifySocket::resume(&path, fd)) {
-            Some(socket) => self.take_notify(unit, run, socket)?,
-            None => drop(self.open_notify(unit, run)?),
+        if let Err(why) = self.hear_main(unit, run, pid) {
+            if let Some(live) = self.lives.get_mut(unit.index()) {
+                live.leftover = Leftover::Main(pid, pidfd);
+            }
+            return Err(NoStart::short(why));
         }
         let start_time = child::stat(pid).map_or(0, |stat| stat.start_time);
         self.adopt(Child::new(unit, run, Part::Main, self.now), Process { pid, start_time });
@@ -160,15 +191,56 @@ impl Shell {
         }
         Ok(true)
     }
+
+    /// Listens to a process that runs already.
+    fn hear_main(&mut self, unit: UnitId, run: Run, pid: u32) -> Result<(), String> {
+        self.resume_output(unit, pid);
+        self.embody(unit, run)?;
+        // One that nobody kept is still open in the process itself.
+        if let Err(why) = self.open_sockets(unit) {
+            self.note(unit, why);
+        }
+        let name = self.machine.name(unit).to_owned();
+        let path = self.options.run.join("notify").join(&name);
+        let kept = self.init.take(&notify_name(&name));
+        match kept.and_then(|fd| NotifySocket::resume(&path, fd)) {
+            Some(socket) => self.take_notify(unit, run, socket),
+            None => self.open_notify(unit, run).map(drop),
+        }
+    }
 }
 
-/// What a unit's main process is called by its command line; a container's owner has no children.
-fn program(plan: &Unit) -> Option<Vec<u8>> {
+/// Whether a leader is the main process: no command beside it and, where children outlive it, none
+/// of these. A container's owner has no children.
+fn is_main(plan: &Unit, pid: u32) -> bool {
     let Job::Command(command) = &plan.job else {
-        return None;
+        return true;
     };
-    let first = command.exec.first().and_then(|text| text.render(|_, _| None).ok());
-    Some(first.unwrap_or_default().into_bytes())
+    let word = child::first_word(pid);
+    let is = |exec: &[Text]| {
+        let first = exec.first().and_then(|text| text.render(|_, _| None).ok());
+        first.is_some_and(|first| first.into_bytes() == word)
+    };
+    if word.is_empty() || is(&command.exec) {
+        return true;
+    }
+    // A script goes by the name of its interpreter.
+    plan.stop.kill != KillScope::Main && !beside(plan).any(is)
+}
+
+/// What is executed for a unit beside its main process, and before it.
+fn beside(plan: &Unit) -> impl Iterator<Item = &[Text]> {
+    let steps = plan.prepare.iter().filter_map(|prepare| match &prepare.step {
+        Step::Exec(exec) => Some(exec.as_slice()),
+        _ => None,
+    });
+    let reload = plan.reload.iter().filter_map(|reload| match reload {
+        Reload::Exec { exec, .. } => Some(exec.as_slice()),
+        Reload::Signal(_) => None,
+    });
+    let health = plan.health.iter().filter_map(|health| health.probes.exec.as_deref());
+    let probes = plan.ready.probes.exec.as_deref().into_iter().chain(health);
+    steps.chain(reload).chain(probes).chain([plan.stop.exec.as_slice()])
 }
 
 fn members(group: &Group) -> Vec<(u32, Stat)> {
@@ -178,18 +250,21 @@ fn members(group: &Group) -> Vec<(u32, Stat)> {
 
 /// The session leaders of a group whose parents are not in it.
 pub(super) fn leaders(group: &Group) -> Vec<(u32, Stat)> {
-    leaders_of(&members(group)).collect()
+    let members = members(group);
+    let all: Vec<u32> = members.iter().map(|(pid, _)| *pid).collect();
+    leaders_of(&members, &all).collect()
 }
 
-fn leaders_of(members: &[(u32, Stat)]) -> impl Iterator<Item = (u32, Stat)> {
-    let is_member = |pid: u32| members.iter().any(|(other, _)| *other == pid);
+/// `all` has those, too, of whom nothing more is known than that they are there.
+fn leaders_of(members: &[(u32, Stat)], all: &[u32]) -> impl Iterator<Item = (u32, Stat)> {
+    let is_member = |pid: u32| all.contains(&pid);
     let leaders = members.iter().filter(|(pid, stat)| stat.session == *pid);
     leaders.filter(move |(_, stat)| !is_member(stat.parent)).copied()
 }
 
 /// The oldest session leader whose parent is not among them.
-fn main_of(members: &[(u32, Stat)]) -> Option<u32> {
-    let oldest = leaders_of(members).min_by_key(|(_, stat)| stat.start_time);
+fn main_of(members: &[(u32, Stat)], all: &[u32]) -> Option<u32> {
+    let oldest = leaders_of(members, all).min_by_key(|(_, stat)| stat.start_time);
     oldest.map(|(pid, _)| pid)
 }
 
@@ -208,8 +283,10 @@ mod tests {
         // A shell that the service gave a session of its own.
         let shell = (12, stat(10, 12, 7));
         let probe = (13, stat(1, 13, 9));
-        assert_eq!(main_of(&[probe, shell, worker, service]), Some(10));
-        assert_eq!(main_of(&[worker]), None);
-        assert_eq!(main_of(&[]), None);
+        let all = [10, 11, 12, 13];
+        assert_eq!(main_of(&[probe, shell, worker, service], &all), Some(10));
+        assert_eq!(main_of(&[shell, worker], &all), None, "its parent cannot be looked at");
+        assert_eq!(main_of(&[worker], &[11]), None);
+        assert_eq!(main_of(&[], &[]), None);
     }
 }

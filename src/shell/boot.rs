@@ -125,6 +125,7 @@ impl Shell {
             reloads: 0,
             touched: std::collections::BTreeSet::new(),
             deaf_until: None,
+            looked: now,
             has_more_dead: true,
             refused: None,
             halted: None,
@@ -163,7 +164,7 @@ impl Shell {
         self.poll.add(self.watching.as_fd(), watch, Interest::Read).map_err(text)?;
         let control = Token::Control.to_number();
         self.poll.add(self.control.as_fd(), control, Interest::Read).map_err(text)?;
-        self.listen_to_init();
+        self.listen_to_init().map_err(text)?;
         if self.remembered.is_none() {
             self.forget_output();
         }
@@ -259,6 +260,7 @@ impl Shell {
         self.forget_record();
         self.forget_output();
         self.activation.close();
+        self.end_leftovers();
         self.end_log_writers();
         for live in &mut self.lives {
             if let Some(group) = live.group.take() {

@@ -9,6 +9,7 @@ use super::Shell;
 use super::children::Child;
 use super::token::Token;
 use crate::machine::{Exit, UnitId};
+use crate::sys::Fault;
 use crate::sys::child;
 use crate::sys::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::sys::init_link::{Frame, GUARD, Heard, LINK, LOCK, Link, Name, PROGRAM, Power};
@@ -196,12 +197,15 @@ impl Shell {
     }
 
     /// Watches the link, and is watched: from here to the loop there is nothing to wait for.
-    pub(super) fn listen_to_init(&self) {
+    ///
+    /// # Errors
+    ///
+    /// It cannot be watched: nobody would hear how adopted processes end.
+    pub(super) fn listen_to_init(&self) -> Result<(), Fault> {
         self.init.ask_to_be_watched();
-        if let Some(link) = &self.init.link
-            && let Err(fault) = self.poll.add(link.as_fd(), Token::Init.to_number(), Interest::Read)
-        {
-            log::warn!("{fault}");
+        match &self.init.link {
+            Some(link) => self.poll.add(link.as_fd(), Token::Init.to_number(), Interest::Read),
+            None => Ok(()),
         }
     }
 

@@ -27,8 +27,9 @@ static JOURNAL: Journal = Journal::new();
 
 /// Makes this the log of the program, on standard error.
 pub fn install(level: LevelFilter) -> Result<(), Fault> {
-    let sink = Sink::stderr()?;
-    JOURNAL.queue().sink = Some(sink);
+    // Nothing of an earlier supervisor in this process, which only a simulation has.
+    *JOURNAL.queue() = Queue::new();
+    JOURNAL.queue().sink = Some(Sink::stderr()?);
     // An error means that it is installed already.
     let _ = log::set_logger(&JOURNAL);
     log::set_max_level(level);

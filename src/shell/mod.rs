@@ -131,6 +131,8 @@ pub struct Shell {
     touched: BTreeSet<UnitId>,
     /// No client is let in until then.
     deaf_until: Option<Tick>,
+    /// When it was looked last for what could not be seen before.
+    looked: Tick,
     /// There may be dead of whom no signal tells: more than one turn takes, or, at first, those of
     /// another program in this process.
     has_more_dead: bool,

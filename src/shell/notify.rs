@@ -200,10 +200,13 @@ impl Shell {
         let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) else {
             return;
         };
-        if let Some((_, old)) = body.named.take() {
-            self.poll.remove(old.as_fd());
+        if body.named.as_ref().is_some_and(|(pid, _)| *pid == named) {
+            return;
         }
         if body.main == Some(named) {
+            if let Some((_, old)) = body.named.take() {
+                self.poll.remove(old.as_fd());
+            }
             return;
         }
         let pidfd = if is_own { child::pidfd(named) } else { None };
@@ -211,8 +214,13 @@ impl Shell {
             self.note(unit, format!("MAINPID={named} ignored: not a process of this unit"));
             return;
         };
+        // The one it has keeps its descriptor until there is another: its end must not be missed.
         match self.poll.add(pidfd.as_fd(), Token::MainPid(unit).to_number(), Interest::Read) {
-            Ok(()) => body.named = Some((named, pidfd)),
+            Ok(()) => {
+                if let Some((_, old)) = body.named.replace((named, pidfd)) {
+                    self.poll.remove(old.as_fd());
+                }
+            }
             Err(fault) => log::warn!("{fault}"),
         }
     }

@@ -3,6 +3,7 @@
 
 use super::Shell;
 use super::children::{Child, Part};
+use super::live::Live;
 use super::token::Token;
 use crate::config::plan::Reload;
 use crate::machine::cause::duration;
@@ -12,6 +13,10 @@ use crate::sys::poll::Interest;
 
 /// How long, in milliseconds, nobody is let in after there was no descriptor for a client.
 const DEAF_MS: u64 = 1_000;
+
+/// How often, in milliseconds, is looked for what could not be seen for want of a descriptor or of
+/// memory: who is left of a run, and what a path has become.
+const LOOK_MS: u64 = 1_000;
 
 impl Shell {
     /// When the first of it is due.
@@ -23,7 +28,30 @@ impl Shell {
         let files = captures.filter_map(|capture| capture.file()?.retry_at());
         let others = self.deaf_until.into_iter().chain(self.init_until);
         let others = others.chain(self.trial.as_ref().map(|trial| trial.until));
+        let others = others.chain(self.look_again_at());
         commands.chain(promises).chain(files).chain(others).min()
+    }
+
+    /// When to look again for what was not told, or could not be seen when it was.
+    fn look_again_at(&self) -> Option<Tick> {
+        let is_sweeping = |live: &Live| live.body.as_ref().is_some_and(|body| body.is_sweeping);
+        let is_wanted = self.watching.is_lame() || self.lives.iter().any(is_sweeping);
+        is_wanted.then(|| self.looked.after(LOOK_MS))
+    }
+
+    fn look_again(&mut self) {
+        if self.look_again_at().is_none_or(|at| at > self.now) {
+            return;
+        }
+        self.looked = self.now;
+        for index in 0..self.lives.len() {
+            if let Ok(index) = u16::try_from(index) {
+                self.look_behind(UnitId(index));
+            }
+        }
+        if self.watching.mend() {
+            self.on_watch();
+        }
     }
 
     /// When a reload command has taken too long; `None` for other children.
@@ -66,6 +94,7 @@ impl Shell {
         if is_late(self.init_until) {
             self.look_for_adopted();
         }
+        self.look_again();
         if is_late(self.deaf_until) {
             self.deaf_until = None;
             self.listen_to_control(Interest::Read);

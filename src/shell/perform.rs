@@ -167,14 +167,16 @@ impl Shell {
         request: Request<'_>,
     ) -> Result<u32, NoStart> {
         let live = self.lives.get(unit.index()).ok_or("no such unit")?;
-        let plan = self.plan.units.get(unit.index()).ok_or("no such unit")?;
         let output = live.capture.as_ref().map(|capture| capture.write_end());
         // What is written for the next boot is not the unit's, and does not end with it.
         let is_ours = matches!(part, Part::Keep | Part::Log);
         let cgroup = live.group.as_ref().filter(|_| !is_ours);
-        // Who is outside would be neither stopped nor swept.
-        let is_tree = plan.stop.kill == KillScope::Tree;
-        let needs_cgroup = is_tree && matches!(part, Part::Main | Part::Step(..));
+        // Who is outside would be neither swept nor found by the next supervisor.
+        let needs_cgroup = matches!(part, Part::Main | Part::Step(..));
+        let is_tracked = live.group.as_ref().is_some_and(Group::is_tracked);
+        if needs_cgroup && !is_tracked && self.cgroups.kind() != "none" {
+            return Err(NoStart::short("its cgroup was not made".to_owned()));
+        }
         let request = Request { stdout: output, stderr: output, cgroup, needs_cgroup, ..request };
         let pending = spawn::begin(&request)?;
         let pid = pending.pid();
@@ -400,6 +402,11 @@ pub(super) struct NoStart {
 }
 
 impl NoStart {
+    /// It can be otherwise a little later.
+    pub(super) const fn short(why: String) -> Self {
+        Self { why, is_transient: true }
+    }
+
     /// What the machine is told: a shortage is one, all else is as `failed` says.
     pub(super) fn event(
         self,

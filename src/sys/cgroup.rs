@@ -148,6 +148,16 @@ impl Cgroups {
         (places.first()?.dir == first).then(|| Group::new(places))
     }
 
+    /// The units of which an earlier supervisor of this run directory has left groups.
+    #[must_use]
+    pub fn left(&self) -> Vec<String> {
+        let dir = self.hierarchies.first().map(|hierarchy| fs::read_dir(&hierarchy.dir));
+        let entries = dir.into_iter().flatten().flatten().flatten();
+        let dirs = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let names = dirs.filter_map(|entry| entry.file_name().into_string().ok());
+        names.filter(|name| name != hierarchy::LEAF).collect()
+    }
+
     /// Removes what is empty of the supervisor's own folders; the last thing it does.
     pub fn remove(&self) {
         for hierarchy in &self.hierarchies {

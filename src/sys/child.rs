@@ -6,6 +6,7 @@
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open, openat};
 use rustix::io::Errno;
 use rustix::path::DecInt;
@@ -86,6 +87,13 @@ pub(super) fn discard(pid: u32) {
 #[must_use]
 pub fn pidfd(pid: u32) -> Option<OwnedFd> {
     pidfd_open(to_pid(pid)?, PidfdFlags::empty()).ok()
+}
+
+/// Whether the process that a descriptor means has died, reaped or not.
+#[must_use]
+pub fn has_died(pidfd: &OwnedFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(pidfd, PollFlags::IN)], Some(&now)).is_ok_and(|count| count > 0)
 }
 
 /// Sends a signal to one process, by pidfd where there is one. A process that is stopped is

@@ -110,12 +110,13 @@ impl Group {
         members
     }
 
-    /// Whether nobody is in the group or below it.
+    /// Whether nobody is in the group or below it; not, if nobody can say.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         let Some(place) = self.places.first() else { return true };
         match fs::read_to_string(place.dir.join("cgroup.events")) {
             Ok(events) if place.is_v2 => !events.lines().any(|line| line == "populated 1"),
+            Err(error) if place.is_v2 && error.kind() != io::ErrorKind::NotFound => false,
             _ => self.members().is_empty(),
         }
     }

@@ -9,7 +9,7 @@ use crate::sys::fault::{errno, reason};
 
 /// The leaf in which the supervisor sits where version 2 allows no process above its groups; no
 /// unit can have this name.
-const LEAF: &str = "_supervisor";
+pub(super) const LEAF: &str = "_supervisor";
 /// Controllers of version 2 that limits are about.
 const WANTED: [&str; 4] = ["memory", "pids", "cpu", "io"];
 

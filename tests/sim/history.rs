@@ -1,0 +1,155 @@
+//! One history, and many of them.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::panic::catch_unwind;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use crate::shell::{self, Options};
+use crate::world::{self, Counts, Stop, World};
+
+/// Lives of a supervisor in one history: more would be one that cannot begin.
+const LIVES_MAX: u32 = 60;
+
+/// Plays one history; what went wrong, if anything did.
+fn play(seed: u64, tells: bool) -> (Counts, Result<(), String>) {
+    world::begin(World::new(seed, tells));
+    let options = Options {
+        config: "/etc/pisup".into(),
+        run: "/run/pisup".into(),
+        state: "/var/pisup".into(),
+    };
+    let result = loop {
+        world::with(World::begin_life);
+        let end = catch_unwind(|| shell::supervise(&options));
+        let wrong = world::with(|world| {
+            world.end_life();
+            if world.lives > LIVES_MAX {
+                world.fail("the supervisor cannot begin".to_owned());
+            }
+            world.wrong.clone()
+        });
+        let pause = match (end, wrong) {
+            (_, Some(wrong)) => break Err(wrong),
+            (Ok(0), _) => break world::with(|world| world.after_the_end()),
+            (Ok(_), _) => {
+                // Nobody begins with a broken configuration: somebody has to see to it.
+                world::with(|world| world.graph.is_broken = false);
+                1_000
+            }
+            (Err(why), _) => match why.downcast::<Stop>() {
+                Ok(_) => world::with(|world| world.rng.below(3_000)),
+                Err(why) => break Err(panic_text(&why)),
+            },
+        };
+        world::with(|world| world.pass(pause));
+    };
+    (world::with(|world| world.counts.clone()), result)
+}
+
+fn panic_text(why: &Box<dyn core::any::Any + Send>) -> String {
+    let text = why.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| why.downcast_ref::<&str>().copied());
+    format!("a panic: {}", text.unwrap_or("?"))
+}
+
+/// Arguments: a first seed and how many; `tell SEED` shows one.
+pub fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    std::panic::set_hook(Box::new(|info| {
+        let _ = writeln!(std::io::stderr(), "{info}");
+    }));
+    match words.as_slice() {
+        ["tell", seed] => tell(seed.parse().unwrap_or_default()),
+        ["part", first, count, step] => part(
+            first.parse().unwrap_or_default(),
+            count.parse().unwrap_or_default(),
+            step.parse().unwrap_or(1),
+        ),
+        [first, count] => all(first.parse().unwrap_or(1), count.parse().unwrap_or_default()),
+        _ => all(1, 300),
+    }
+}
+
+fn tell(seed: u64) -> ExitCode {
+    let (counts, result) = play(seed, true);
+    let mut out = std::io::stdout().lock();
+    world::with(|world| {
+        for unit in &world.graph.units {
+            let _ = writeln!(out, "--- {}\n{}", unit.name, unit.text());
+        }
+        for line in world.tale.iter().flatten() {
+            let _ = writeln!(out, "{line}");
+        }
+    });
+    let _ = writeln!(out, "{counts:?}\nseed {seed}: {result:?}");
+    if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Every so many-th seed, as a process of its own: counts on standard output, a line each.
+fn part(first: u64, count: u64, step: u64) -> ExitCode {
+    let mut sum: BTreeMap<String, u64> = BTreeMap::new();
+    let mut failures = 0;
+    for number in 0..count {
+        let seed = first + number * step;
+        let (counts, result) = play(seed, false);
+        let mut add = |what: &str, count: u64| *sum.entry(what.to_owned()).or_default() += count;
+        add("histories", 1);
+        add("events", counts.events);
+        add("turns", counts.turns);
+        add("calls", counts.calls);
+        counts.faults.iter().for_each(|(what, count)| add(&format!("fault {what}"), *count));
+        counts.things.iter().for_each(|(what, count)| add(what, *count));
+        if counts.events < 200 {
+            add("short histories", 1);
+        }
+        if let Err(why) = result {
+            add("failures", 1);
+            failures += 1;
+            let _ = writeln!(std::io::stderr(), "seed {seed}: {why}");
+            if failures >= 10 {
+                break;
+            }
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    for (what, count) in sum {
+        let _ = writeln!(out, "{what}\t{count}");
+    }
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Many histories, on all processors.
+fn all(first: u64, count: u64) -> ExitCode {
+    let start = Instant::now();
+    let parts = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    let own = std::env::current_exe().unwrap_or_default();
+    let begin = |part: u64| -> Option<Child> {
+        let share = count / parts + u64::from(part < count % parts);
+        let words = [first + part, share, parts].map(|number| number.to_string());
+        Command::new(&own).arg("part").args(words).stdout(Stdio::piped()).spawn().ok()
+    };
+    let children: Vec<Option<Child>> = (0..parts).map(begin).collect();
+    let mut sum: BTreeMap<String, u64> = BTreeMap::new();
+    let mut is_good = true;
+    for child in children {
+        let output = child.and_then(|child| child.wait_with_output().ok());
+        is_good &= output.as_ref().is_some_and(|output| output.status.success());
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        for line in text.unwrap_or_default().lines() {
+            if let Some((what, number)) = line.split_once('\t') {
+                let number: u64 = number.parse().unwrap_or_default();
+                *sum.entry(what.to_owned()).or_default() += number;
+            }
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    for (what, count) in &sum {
+        let _ = writeln!(out, "{count:>12} {what}");
+    }
+    let done = sum.get("histories").copied().unwrap_or_default();
+    let _ = writeln!(out, "{done} histories in {:.1} s", start.elapsed().as_secs_f64());
+    if is_good && done == count { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
