@@ -61,19 +61,18 @@ impl Shell {
                 log::info!("{}: still runs as pid {pid}: to be taken over", plan.spec.name);
             }
         }
-        self.end_unknown();
+        self.tell_unknown();
     }
 
-    /// Ends what runs of units that are in the configuration no more.
-    fn end_unknown(&self) {
+    /// Names what runs of units that are in the configuration no more. It is left: whoever took
+    /// them out did not say that they are to be stopped, and nobody knows how they want to be.
+    fn tell_unknown(&self) {
         for name in self.cgroups.left() {
             let is_known = self.plan.units.iter().any(|unit| unit.spec.name == name);
-            if let Some(group) = self.cgroups.find(&name).filter(|_| !is_known) {
-                log::warn!("{name}: is in the configuration no more: killed");
-                if let Err(why) = group.kill() {
-                    log::warn!("{why}");
-                }
-                let _ = group.remove();
+            let group = self.cgroups.find(&name).filter(|_| !is_known);
+            let pids = group.map(|group| group.members()).unwrap_or_default();
+            if let Some(pid) = pids.first() {
+                log::warn!("{name} is in the configuration no more; its process {pid} is left");
             }
         }
     }

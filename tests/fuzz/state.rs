@@ -28,7 +28,7 @@ fn spec(name: &str) -> Spec {
         is_enabled: true,
         conditions: Conditions::NONE,
         conditions_timeout_ms: None,
-        prepare_ms: vec![1000],
+        prepare_ms: vec![Some(1000)],
         readiness: Readiness { gates: Gates::NONE, timeout_ms: Some(60_000), watchdog_ms: None },
         restart: Restart {
             policy: Policy::Always,
