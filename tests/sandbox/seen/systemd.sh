@@ -1,5 +1,5 @@
 #!/bin/bash
-# pisup as a service of Debian's systemd, which is the first process of a container (systemd-nspawn):
+# pisup as a service of Debian's systemd, the first process of a container (systemd-nspawn):
 # units/init/pisup.service does what it says.
 # shellcheck source-path=SCRIPTDIR source=common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -53,7 +53,10 @@ machine_fill() {
         'interface = "lo"' >"$root/etc/pisup/node.toml"
     unit writer <<'EOF'
 [command]
-exec = ["sh", "-c", "systemd-notify --ready; i=0; while :; do i=$$((i+1)); echo $$i; sleep 0.05; done"]
+exec = ["sh", "-c", """
+    systemd-notify --ready; i=0
+    while :; do i=$$((i+1)); echo $$i; sleep 0.05; done
+"""]
 [ready]
 notify = true
 EOF
