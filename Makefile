@@ -91,24 +91,39 @@ deb: armv7 aarch64 man ## target/dist/*.deb for armhf and arm64, looked over
 	cross/deb.sh armv7 aarch64
 	cross/deb-test.sh armhf arm64
 
-##@ The emulated Pi (QEMU raspi2b; as root)
+##@ The emulated Pi (QEMU raspi2b; as root). CHAIN=docker ends with its Docker daemon
 
-.PHONY: pi pi-shell pi-test pi-stop pi-parts
-pi: pi-parts ## Boots it up to its Docker daemon, its units as they come, then their status
-	cross/pi/pi.sh up docker
+CHAIN    ?= node
+N        ?= 10
+SEED     ?=
+PI_NODE  := pause kubelet kube-proxy kube-apiserver
+PI_PARTS  = flanneld $(if $(filter docker,$(CHAIN)),,$(PI_NODE))
+
+.PHONY: pi pi-shell pi-test pi-cluster pi-cuts pi-stop pi-parts
+pi: pi-parts ## Boots it, its units as they come, until its node is Ready
+	cross/pi/pi.sh up $(CHAIN)
 
 pi-shell: ## A shell on its console
 	@cross/pi/pi.sh shell
 
-pi-test: pi-parts ## Boots it unattended, pulls its plug, boots it again: all has to be ready
-	cross/pi/pi.sh test docker
+pi-test: pi-parts ## Boots it unattended, tries it, pulls its plug, boots it again
+	cross/pi/pi.sh test $(CHAIN)
 
-pi-stop: ## Pulls its plug
+pi-cluster: CHAIN := node
+pi-cluster: pi-parts ## Two of them on one wire, a master and a worker; their pods meet
+	cross/pi/pi.sh cluster
+
+pi-cuts: CHAIN := docker
+pi-cuts: pi-parts ## Pulls its plug N=10 times at random moments (SEED=)
+	cross/pi/cuts.sh $(CHAIN) $(N) $(SEED)
+
+pi-stop: ## Pulls all plugs
 	@cross/pi/pi.sh stop
 
-pi-parts: armv7
+pi-parts: armv7 man
 	@tests/deps.sh pi real
-	tests/real/build.sh armv7 flanneld
+	tests/real/build.sh armv7 $(PI_PARTS)
+	cross/deb.sh armv7
 
 ##@ Prove
 

@@ -14,7 +14,7 @@ name=$1 chain=$2
 role=$(pi_role "$name")
 address=$(pi_address "$name")
 master=$(pi_address pi-1)
-dist=$pi_tree/target/dist/armv7
+deb=$(echo "$pi_tree"/target/dist/pisup_*_armhf.deb)
 real=$pi_tree/target/real/armv7
 
 # parts: the real programs that it needs beside Debian's.
@@ -26,43 +26,27 @@ parts() {
     fi
 }
 
-# units: all files of its units.
-units() {
-    local unit
-    for unit in etcd flannel flannel-config docker; do
-        echo "$pi_tree/units/native/$unit.toml"
-    done
-    for unit in "$pi_tree"/units/board/*.toml; do
-        # There is nobody to keep out of an emulated Pi: console.toml asks for no password.
-        [ "${unit##*/}" = getty.toml ] || echo "$unit"
-    done
-    for unit in console containerd; do echo "$pi_here/units/$unit.toml"; done
-    if [ "$chain" = node ]; then
-        for unit in kubelet kube-proxy; do echo "$pi_tree/units/native/$unit.toml"; done
-        echo "$pi_here/units/kube-apiserver.toml"
+# setup ROOT: as a user does it, by the package and `pisup setup`.
+setup() {
+    local units=$1/etc/pisup/units options=(--profile native --with-board --name "$name")
+    options+=(--interface usb0 --address "$address" --from "$1/usr/share/pisup/units")
+    options+=(--config "$1/etc/pisup" --manifests "$1/etc/kubernetes/manifests")
+    if [ "$role" = worker ]; then options+=(--master "$master"); fi
+    dpkg-deb -x "$deb" "$1"
+    qemu-arm-static "$1/usr/bin/pisup" setup "$role" "${options[@]}" >"$pi_out/$name.setup"
+    # There is nobody to keep out of an emulated Pi: `console` asks for no password.
+    rm "$units/getty.toml"
+    # The API server is a program here, not a pod.
+    rm -rf "$1/etc/kubernetes/manifests"
+    install -m 644 "$pi_here"/units/*.toml "$units"
+    sed -i -e 's/^requires = \["flannel"/&, "containerd"/' \
+        -e 's,^    "-H"\, "fd://"\,$,&\n    "--containerd=/run/containerd/containerd.sock"\,,' \
+        "$units/docker.toml"
+    if [ "$chain" = docker ]; then
+        rm "$units"/{kubelet,kube-proxy,kube-apiserver,pod-images}.toml
+        sed -i '/"kubelet"/d' "$units/report.toml"
     fi
-}
-
-node_toml() {
-    cat <<EOF
-role      = "$role"
-master    = "$master"
-name      = "$name"
-interface = "usb0"
-address   = "$address"
-profile   = "native"
-
-[network]
-cidr    = "10.1.0.0/16"
-backend = "vxlan"
-
-[images]
-pause = "pause:3.5"
-
-[vars]
-arch     = "arm"
-etcd-api = "v2"
-EOF
+    qemu-arm-static "$1/usr/bin/pisup" check --config "$1/etc/pisup"
 }
 
 # fill ROOT: what makes it this Pi.
@@ -70,21 +54,14 @@ fill() {
     local part
     echo "$name" >"$1/etc/hostname"
     printf '%s\n' "127.0.0.1 localhost" "$master pi-1" "$(pi_address pi-2) pi-2" >"$1/etc/hosts"
-    install -m 755 "$dist/pisup-init" "$1/sbin/pisup-init"
-    install -m 755 "$dist/pisup" "$1/usr/bin/pisup"
     for part in $(parts); do install -m 755 "$real/$part" "$1/usr/local/sbin/$part"; done
-    install -d -m 755 "$1/etc/pisup" "$1/etc/pisup/units" "$1/usr/lib/pisup" "$1/var/lib/pisup"
-    install -m 755 "$pi_here/report" "$pi_here/box" "$1/usr/lib/pisup/"
-    node_toml >"$1/etc/pisup/node.toml"
-    mapfile -t files < <(units)
-    install -m 644 "${files[@]}" "$1/etc/pisup/units"
-    report >"$1/etc/pisup/units/report.toml"
-    # They drive the emulated Ethernet, which is no Pi's own.
-    sed -i 's/^    # Pods: /    "phy_generic", "dwc2", "cdc_ether", "rndis_host",\n&/' \
-        "$1/etc/pisup/units/modules.toml"
-    sed -i -e 's/^requires = \["flannel"/&, "containerd"/' \
-        -e 's,^    "-H"\, "fd://"\,$,&\n    "--containerd=/run/containerd/containerd.sock"\,,' \
-        "$1/etc/pisup/units/docker.toml"
+    install -d -m 755 "$1/usr/lib/pisup" "$1/var/lib/pisup"
+    install -m 755 "$pi_here"/{report,check,pod-images,pods} "$1/usr/lib/pisup/"
+    if [ "$chain" = node ]; then
+        install -m 755 "$real/pause" "$1/usr/lib/pisup/"
+        credentials "$1/etc/kubernetes"
+    fi
+    setup "$1"
     # What dockerd does not use takes long to start.
     rm "$1/etc/containerd/config.toml"
     cat >"$1/etc/containerd/config.toml" <<EOF
@@ -94,18 +71,8 @@ disabled_plugins = ["io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.a
     "io.containerd.snapshotter.v1.zfs", "io.containerd.internal.v1.opt",
     "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"]
 EOF
-    if [ "$chain" = node ]; then credentials "$1/etc/kubernetes"; fi
     # As if it had been switched off now: the emulated board has no clock either.
     touch "$1/var/lib/pisup/clock"
-}
-
-# report: asks for what there is.
-report() {
-    if [ "$chain" = node ]; then
-        cat "$pi_here/units/report.toml"
-    else
-        sed '/"kubelet"/d' "$pi_here/units/report.toml"
-    fi
 }
 
 # credentials DIR: of one cluster for all its Pis.
@@ -121,16 +88,13 @@ credentials() {
 
 inputs() {
     local part
-    cat "$0" "$pi_here/lib.sh" "$pi_base/key" "$pi_here/report" "$pi_here/box" "$pi_here"/units/*
-    mapfile -t files < <(units)
-    cat "${files[@]}" "$dist/pisup" "$dist/pisup-init"
+    cat "$0" "$pi_here/lib.sh" "$pi_base/key" "$pi_here"/{report,check,pod-images,pods} \
+        "$pi_here"/units/* "$deb"
     for part in $(parts); do cat "$real/$part"; done
     echo "$name $chain"
 }
 
-for file in "$dist/pisup" "$dist/pisup-init"; do
-    [ -x "$file" ] || pi_die "$file is not built: make armv7"
-done
+[ -e "$deb" ] || pi_die "there is no package for armhf in target/dist, or several: make pi-parts"
 for part in $(parts); do
     [ -x "$real/$part" ] || pi_die "$real/$part is not built: tests/real/build.sh armv7 $part"
 done

@@ -1,10 +1,15 @@
-# The emulated Pis: where things are, and how one is switched on and off. Sourced by the others.
+# The emulated Pis: where things are, how one is switched on and off, and how one talks to it.
+# Sourced by the others.
 
 # shellcheck shell=bash
 pi_here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 pi_tree=$(cd "$pi_here/../.." && pwd)
 pi_out=$pi_tree/target/pi
 pi_base=$pi_out/base
+# How long a boot may take: a busy machine with two cores takes thrice as long as a free one.
+pi_limit=${PI_LIMIT:-2400}
+# Processes of this script that are to end with it.
+pi_following=()
 
 pi_say() { echo "pi: $*"; }
 pi_die() { echo "pi: $*" >&2; exit 1; }
@@ -20,6 +25,10 @@ pi_address() {
 
 pi_role() { if [ "$1" = pi-1 ]; then echo master; else echo worker; fi; }
 
+pi_check_chain() {
+    case $1 in docker | node) ;; *) pi_die "CHAIN is docker or node, not '$1'" ;; esac
+}
+
 # pi_is_on NAME: the file holds "PID START", for a pid alone may be another process by now.
 pi_is_on() {
     local pid start stat rest
@@ -30,20 +39,22 @@ pi_is_on() {
     [ "${rest[19]}" = "$start" ] && [ "${rest[0]}" != Z ]
 }
 
-# pi_on NAME [NETDEV]: power. It runs on when this script has ended; pi_off ends it.
+# pi_on NAME [NETDEV]: power, until pi_off; also when this script has ended, unless pi_tied is set.
 # What its console says goes to NAME.log, and what is written to the pipe NAME.console is typed.
 # (QEMU's socket for a console stops the Pi when somebody has been there and left.)
 pi_on() {
-    local name=$1 netdev=${2:-user,restrict=on} pid stat rest
+    local name=$1 netdev=${2:-user,restrict=on} tie=() pid stat rest
     ! pi_is_on "$name" || pi_die "$name is on already: make pi-stop"
+    if [ -n "${pi_tied-}" ]; then tie=(setpriv --pdeathsig KILL); fi
     rm -f "$pi_out/$name.console"
     mkfifo "$pi_out/$name.console"
     # Nobody who waits for a line may find it in what an earlier boot said.
     : >"$pi_out/$name.log"
     # Its disk may forget to flush: killing QEMU takes nothing that it has written from the host.
     # Two cores are not enough for dockerd, which waits 15 s for its containerd.
-    setsid qemu-system-arm -M raspi2b -accel tcg,thread=multi -display none -monitor none \
-        -no-reboot -kernel "$pi_base/vmlinuz" -dtb "$pi_base/pi.dtb" -initrd "$pi_base/initrd" \
+    "${tie[@]}" setsid qemu-system-arm -M raspi2b -accel tcg,thread=multi -display none \
+        -monitor none -no-reboot \
+        -kernel "$pi_base/vmlinuz" -dtb "$pi_base/pi.dtb" -initrd "$pi_base/initrd" \
         -drive "file=$pi_out/$name.img,if=sd,format=raw,cache=unsafe" \
         -netdev "$netdev,id=wire" -device "usb-net,netdev=wire,mac=52:54:00:12:34:0${name#pi-}" \
         -serial stdio \
@@ -65,6 +76,13 @@ pi_off() {
     rm -f "$pi_out/$1.on" "$pi_out/$1.console"
 }
 
+# pi_stop: all plugs, and what shows a console.
+pi_stop() {
+    pi_unfollow
+    pi_off pi-1
+    pi_off pi-2
+}
+
 # pi_wait NAME TEXT SECONDS: until a line of its console begins so.
 pi_wait() {
     local until=$((SECONDS + $3))
@@ -75,3 +93,63 @@ pi_wait() {
     done
     return 1
 }
+
+# pi_follow NAME: its console as it comes, to this one.
+pi_follow() {
+    tail -n +1 -F "$pi_out/$1.log" 2>/dev/null > >(sed -u "s/\r//; s/^/    $1  /") &
+    pi_following+=($!)
+}
+
+pi_unfollow() {
+    local pid
+    for pid in "${pi_following[@]}"; do
+        kill "$pid" 2>/dev/null || true
+        wait "$pid" 2>/dev/null || true
+    done
+    pi_following=()
+}
+
+# pi_ask NAME COMMAND [SECONDS]: has its shell run it, and shows what it says.
+pi_ask() {
+    local mark="asked-$RANDOM" before status=0
+    before=$(stat -c %s "$pi_out/$1.log")
+    # The line as it is typed is echoed, and must not be taken for the answer.
+    # shellcheck disable=SC2016
+    printf '\n%s; echo ; echo asked-$((%s))\n' "$2" "${mark#asked-}" \
+        >"$pi_out/$1.console"
+    pi_wait "$1" "$mark" "${3:-300}" || status=1
+    tail -c "+$((before + 1))" "$pi_out/$1.log" | sed 's/\r//; /asked-/d; s/^/    /'
+    return $status
+}
+
+# pi_await NAME BEGAN: until all on it is ready; shows its report, or what fell short, and then the
+# status is 1.
+pi_await() {
+    local log=$pi_out/$1.log
+    if ! pi_wait "$1" PI-END "$pi_limit"; then
+        pi_unfollow
+        pi_say "$1 is not ready $((SECONDS - $2)) s after power-on; it says:" >&2
+        if pi_is_on "$1"; then pi_ask "$1" "pisup ctl status; free -m; uptime" >&2 || true; fi
+        pi_say "its whole console: ${log#"$pi_tree"/}" >&2
+        return 1
+    fi
+    pi_unfollow
+    echo
+    sed -n 's/\r//; /^PI-READY/,/^PI-END/{/^PI-END/!p}' "$log"
+    pi_say "$1: all ready $(pi_seconds "$1") s after power-on as the Pi counts," \
+        "$((SECONDS - $2)) s with its report as this machine does"
+}
+
+# pi_seconds NAME: from power-on to all ready, by its own clock.
+pi_seconds() { sed -n 's/^PI-READY \([0-9]*\).*/\1/p' "$pi_out/$1.log"; }
+
+# pi_boot NAME: switches it on, and waits until all is ready.
+pi_boot() {
+    local began=$SECONDS
+    pi_on "$1"
+    pi_say "$1: power"
+    pi_follow "$1"
+    pi_await "$1" "$began"
+}
+
+pi_subnet() { sed -n 's/\r//; s/^FLANNEL_SUBNET=//p' "$pi_out/$1.log" | tail -n 1; }
