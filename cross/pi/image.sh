@@ -39,6 +39,7 @@ setup() {
     # The API server is a program here, not a pod.
     rm -rf "$1/etc/kubernetes/manifests"
     install -m 644 "$pi_here"/units/*.toml "$units"
+    install -D -m 755 "$pi_here/early" "$1/etc/pisup/early.d/card"
     sed -i -e 's/^requires = \["flannel"/&, "containerd"/' \
         -e 's,^    "-H"\, "fd://"\,$,&\n    "--containerd=/run/containerd/containerd.sock"\,,' \
         "$units/docker.toml"
@@ -88,7 +89,7 @@ credentials() {
 
 inputs() {
     local part
-    cat "$0" "$pi_here/lib.sh" "$pi_base/key" "$pi_here"/{report,check,pod-images,pods} \
+    cat "$0" "$pi_here/lib.sh" "$pi_base/key" "$pi_here"/{report,check,early,pod-images,pods} \
         "$pi_here"/units/* "$deb"
     for part in $(parts); do cat "$real/$part"; done
     echo "$name $chain"

@@ -64,7 +64,7 @@ cluster() {
     pi_await pi-1 "$began"
     pi_await pi-2 "$began"
     pi_say "a pod on each, which asks the other's for its name"
-    pi_ask pi-1 /usr/lib/pisup/pods 1800 || pi_die "pi-1 did not answer"
+    pi_ask pi-1 "PAUSE=pause:3.5 /usr/lib/pisup/pods" 1800 || pi_die "pi-1 did not answer"
     for asking in pi-1 pi-2; do
         hearing=$([ $asking = pi-1 ] && echo pi-2 || echo pi-1)
         grep -aq "^PODS-HEARD box-$asking box-$hearing" "$pi_out/pi-1.log" ||
