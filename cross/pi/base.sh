@@ -18,8 +18,8 @@ unwanted="usr/share/doc usr/share/man usr/share/locale usr/share/perl usr/share/
     usr/bin/etcddump* usr/share/bash-completion var/cache usr/bin/containerd-shim
     usr/bin/containerd-shim-runc-v1 usr/share/lintian"
 # Folders of kernel modules that it needs.
-modules="arch crypto lib net fs/ext4 fs/jbd2 fs/mbcache.ko fs/overlayfs fs/nls fs/fuse
-    drivers/mmc drivers/net/tun.ko drivers/net/veth.ko drivers/net/vxlan drivers/net/dummy.ko
+modules="arch crypto lib net fs/ext4 fs/jbd2 fs/mbcache.ko fs/overlayfs fs/nls fs/fuse fs/squashfs
+    drivers/block/loop.ko drivers/mmc drivers/net/tun.ko drivers/net/veth.ko drivers/net/vxlan drivers/net/dummy.ko
     drivers/net/mii.ko drivers/net/usb drivers/usb drivers/watchdog drivers/char/hw_random"
 
 mirror() {
@@ -85,7 +85,8 @@ initrd() {
     rm -rf "$dir"
     mkdir -p "$dir"/{bin,dev,proc,card,lib/modules}
     cp "$1/bin/busybox" "$dir/bin/"
-    modprobe -d "$1" -S "$version" -a --show-depends sdhci-iproc crc32c_generic ext4 |
+    modprobe -d "$1" -S "$version" -a --show-depends \
+        sdhci-iproc crc32c_generic ext4 loop squashfs |
         sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | grep -v arm-ce >"$dir/order"
     while read -r path; do cp "$path" "$dir/lib/modules/"; done <"$dir/order"
     sed -i 's,.*/,,' "$dir/order"
