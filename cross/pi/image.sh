@@ -42,6 +42,8 @@ setup() {
     sed -i -e 's/^requires = \["flannel"/&, "containerd"/' \
         -e 's,^    "-H"\, "fd://"\,$,&\n    "--containerd=/run/containerd/containerd.sock"\,,' \
         "$units/docker.toml"
+    # On a busy machine the first pod takes longer than the 2 minutes that it has.
+    sed -i 's,^    "kubelet"\,$,&\n    "--runtime-request-timeout=15m"\,,' "$units/kubelet.toml"
     if [ "$chain" = docker ]; then
         rm "$units"/{kubelet,kube-proxy,kube-apiserver,pod-images}.toml
         sed -i '/"kubelet"/d' "$units/report.toml"
@@ -54,6 +56,8 @@ fill() {
     local part
     echo "$name" >"$1/etc/hostname"
     printf '%s\n' "127.0.0.1 localhost" "$master pi-1" "$(pi_address pi-2) pi-2" >"$1/etc/hosts"
+    # kubelet makes no pod where this file is missing.
+    echo "# Nobody knows names on this wire." >"$1/etc/resolv.conf"
     for part in $(parts); do install -m 755 "$real/$part" "$1/usr/local/sbin/$part"; done
     install -d -m 755 "$1/usr/lib/pisup" "$1/var/lib/pisup"
     install -m 755 "$pi_here"/{report,check,pod-images,pods} "$1/usr/lib/pisup/"
@@ -80,7 +84,7 @@ EOF
 pack() {
     mksquashfs "$1/usr" "$1/usr.squashfs" -quiet -no-progress -comp zstd -b 64K \
         -Xcompression-level 6 >/dev/null
-    rm -rf "$1/usr"
+    rm -rf "${1:?}/usr"
     mkdir "$1/usr"
 }
 

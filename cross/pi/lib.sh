@@ -43,8 +43,7 @@ pi_is_on() {
 # What its console says goes to NAME.log, and what is written to the pipe NAME.console is typed.
 # (QEMU's socket for a console stops the Pi when somebody has been there and left.)
 pi_on() {
-    local name=$1 netdev=${2:-user,restrict=on} tie=() off=" cgroup_disable=hugetlb"
-    local pid stat rest
+    local name=$1 netdev=${2:-user,restrict=on} tie=() pid stat rest
     ! pi_is_on "$name" || pi_die "$name is on already: make pi-stop"
     if [ -n "${pi_tied-}" ]; then tie=(setpriv --pdeathsig KILL); fi
     rm -f "$pi_out/$name.console"
@@ -52,15 +51,13 @@ pi_on() {
     # Nobody who waits for a line may find it in what an earlier boot said.
     : >"$pi_out/$name.log"
     # Its disk may forget to flush: killing QEMU takes nothing that it has written from the host.
-    # Debian's kernel offers cgroups a controller of huge pages, which this processor has not; every
-    # look of kubelet at one fails then.
     "${tie[@]}" setsid qemu-system-arm -M raspi2b -accel tcg,thread=multi -display none \
         -monitor none -no-reboot \
         -kernel "$pi_base/vmlinuz" -dtb "$pi_base/pi.dtb" -initrd "$pi_base/initrd" \
         -drive "file=$pi_out/$name.img,if=sd,format=raw,cache=unsafe" \
         -netdev "$netdev,id=wire" -device "usb-net,netdev=wire,mac=52:54:00:12:34:0${name#pi-}" \
         -serial stdio \
-        -append "console=ttyAMA0 panic=-1 quiet loglevel=3 cgroup_enable=memory$off" \
+        -append "console=ttyAMA0 panic=-1 quiet loglevel=3 cgroup_enable=memory" \
         <>"$pi_out/$name.console" >>"$pi_out/$name.log" 2>"$pi_out/$name.qemu" &
     pid=$!
     disown
