@@ -19,22 +19,15 @@ unwanted="usr/share/doc usr/share/man usr/share/locale usr/share/perl usr/share/
     usr/bin/containerd-shim-runc-v1 usr/share/lintian"
 # Folders of kernel modules that it needs.
 modules="arch crypto lib net fs/ext4 fs/jbd2 fs/mbcache.ko fs/overlayfs fs/nls fs/fuse fs/squashfs
-    drivers/block/loop.ko drivers/mmc drivers/net/tun.ko drivers/net/veth.ko drivers/net/vxlan drivers/net/dummy.ko
-    drivers/net/mii.ko drivers/net/usb drivers/usb drivers/watchdog drivers/char/hw_random"
-
-mirror() {
-    # shellcheck disable=SC2016
-    apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(COMPONENT)' 'Created-By: Packages' |
-        awk '$2 == "bookworm" && $3 == "main" { print $1; exit }'
-}
+    drivers/block/loop.ko drivers/mmc drivers/net/tun.ko drivers/net/veth.ko drivers/net/vxlan
+    drivers/net/dummy.ko drivers/net/mii.ko drivers/net/usb drivers/usb drivers/watchdog
+    drivers/char/hw_random"
 
 # fetch ROOT: packages, unpacked and not configured: no program of theirs has to run here.
 fetch() {
-    local from=${PI_MIRROR:-$(mirror)} list=$pi_out/base.new.list
-    local keys=/usr/share/keyrings/debian-archive-keyring.gpg
-    [ -n "$from" ] || pi_die "no Debian 12 among this machine's sources; set PI_MIRROR to a mirror"
+    local list=$pi_out/base.new.list
     pi_say "fetching Debian's packages for armhf"
-    echo "deb [signed-by=$keys] $from bookworm main" >"$list"
+    "$pi_tree/tests/mirror.sh" >"$list"
     mmdebstrap --quiet --architectures=armhf --variant=extract --include="$packages" \
         bookworm "$1" "$list"
     rm -f "$list"
