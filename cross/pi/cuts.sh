@@ -20,9 +20,9 @@ failures=0 said=()
 
 # What a node writes: etcd a value, the rest files as dockerd does.
 # shellcheck disable=SC2016
-writing='i=0; while :; do i=$((i + 1)); dd if=/dev/urandom of=/var/lib/waste.$((i % 8)) bs=64k
-count=32 2>/dev/null; etcdctl --endpoints=http://127.0.0.1:4001 put waste $i >/dev/null 2>&1
-done &'
+writing='{ i=0; while i=$((i + 1)); do
+dd if=/dev/urandom of=/var/lib/waste.$((i % 8)) bs=64k count=32 2>/dev/null;
+etcdctl --endpoints=http://127.0.0.1:4001 put waste $i >/dev/null 2>&1; done & }'
 
 # card_is_whole: as it was left, its journal gives back a file system without a fault.
 card_is_whole() {
