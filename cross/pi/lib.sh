@@ -144,10 +144,18 @@ pi_seconds() { sed -n 's/^PI-READY \([0-9]*\).*/\1/p' "$pi_out/$1.log"; }
 
 # pi_boot NAME: switches it on, and waits until all is ready.
 pi_boot() {
-    local began=$SECONDS
-    pi_on "$1"
-    pi_say "$1: power"
-    pi_follow "$1"
+    local began
+    while :; do
+        began=$SECONDS
+        pi_on "$1"
+        pi_say "$1: power"
+        pi_follow "$1"
+        pi_wait "$1" "PI-\(WIRE\|NO-WIRE\|END\)" "$pi_limit" || break
+        grep -aq "^PI-NO-WIRE" "$pi_out/$1.log" || break
+        pi_unfollow
+        pi_say "$1: the emulator has lost its Ethernet; the plug is pulled"
+        pi_off "$1"
+    done
     pi_await "$1" "$began"
 }
 
