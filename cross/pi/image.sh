@@ -79,15 +79,6 @@ EOF
     touch "$1/var/lib/pisup/clock"
 }
 
-# pack ROOT: its programs into one file that is compressed, for the card is the slowest part of an
-# emulated Pi by far: its processor fetches each word by itself, 2 MB a second on a busy machine.
-pack() {
-    mksquashfs "$1/usr" "$1/usr.squashfs" -quiet -no-progress -comp zstd -b 64K \
-        -Xcompression-level 6 >/dev/null
-    rm -rf "${1:?}/usr"
-    mkdir "$1/usr"
-}
-
 # credentials DIR: of one cluster for all its Pis.
 credentials() {
     "$pi_tree/tests/sandbox/credentials.sh" "$pi_out/kubernetes" "$master"
@@ -122,10 +113,7 @@ if [ "$(cat "$card.key" 2>/dev/null)" != "$key" ]; then
     # Names of its own for the same files: what differs is written anew, never changed in place.
     cp -al "$pi_base/card" "$root"
     fill "$root"
-    pack "$root"
-    truncate -s 2G "$card.new"
-    mkfs.ext4 -q -F -L pi -m 0 -E lazy_itable_init=0,lazy_journal_init=0 -d "$root" "$card.new"
-    rm -rf "$root"
+    pi_format "$root" "$card.new"
     mv "$card.new" "$card"
     echo "$key" >"$card.key"
     pi_say "$name: a card with $(du -sm "$card" | cut -f1) MB on it"
