@@ -99,7 +99,7 @@ SEED     ?=
 PI_NODE  := pause kubelet kube-proxy kube-apiserver
 PI_PARTS  = flanneld $(if $(filter docker,$(CHAIN)),,$(PI_NODE))
 
-.PHONY: pi pi-shell pi-test pi-cluster pi-cuts pi-stop pi-parts
+.PHONY: pi pi-shell pi-test pi-cluster pi-cuts pi-bench pi-stop pi-parts
 pi: pi-parts ## Boots it, its units as they come, until its node is Ready
 	cross/pi/pi.sh up $(CHAIN)
 
@@ -117,6 +117,10 @@ pi-cuts: CHAIN := docker
 pi-cuts: pi-parts ## Pulls its plug N=10 times at random moments (SEED=)
 	cross/pi/cuts.sh $(CHAIN) $(N) $(SEED)
 
+pi-bench: CHAIN := docker
+pi-bench: pi-parts ## The same Pi with systemd: time, memory, what is written (35 minutes)
+	cross/pi/peer.sh
+
 pi-stop: ## Pulls all plugs
 	@cross/pi/pi.sh stop
 
@@ -127,7 +131,8 @@ pi-parts: armv7 man
 
 ##@ Prove
 
-.PHONY: check fmt lint pure plain model faults chaos fuzz deny test test-rust test-node test-kube
+.PHONY: check fmt lint pure plain model faults chaos fuzz deny
+.PHONY: test test-rust test-node test-kube test-pi
 check: fmt lint pure plain ## No root, no services, two minutes: style, lints, purity, tests
 
 fmt: ## Formatting
@@ -180,7 +185,7 @@ fuzz: ## Every parser, SECONDS=60 each, guided by coverage; KEEP=1 adds to the c
 deny: ## Licences, versions and origins of all packages, by cargo-deny
 	@tests/deny.sh
 
-test: deps check deny test-rust test-node test-kube cross-test ## Everything (as root)
+test: deps check deny test-rust test-node test-kube cross-test test-pi ## Everything (as root)
 
 test-rust: deps ## Real processes in namespaces (as root)
 	$(CARGO) test --locked $(ROOTED:%=--test %)
@@ -192,6 +197,10 @@ test-node: deps parts-few release ## A node of real dockerd and etcd, doubles of
 test-kube: KUBE := real
 test-kube: deps parts release ## A master and a worker with real kubelets (as root, 15 minutes)
 	tests/sandbox/test.sh
+
+test-pi: CHAIN := docker
+test-pi: pi-parts ## The emulated Pi to its Docker daemon, and a power cut (as root, 10 minutes)
+	cross/pi/pi.sh test $(CHAIN)
 
 ##@ Measure
 

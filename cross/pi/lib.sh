@@ -157,8 +157,8 @@ pi_seconds() { sed -n 's/^PI-READY \([0-9]*\).*/\1/p' "$pi_out/$1.log"; }
 
 # pi_boot NAME: switches it on, and waits until all is ready.
 pi_boot() {
-    local began
-    while :; do
+    local began tries
+    for tries in 1 2 3 4 5; do
         began=$SECONDS
         pi_on "$1"
         pi_say "$1: power"
@@ -166,6 +166,7 @@ pi_boot() {
         pi_wait "$1" "PI-\(WIRE\|NO-WIRE\|END\)" "$pi_limit" || break
         grep -aq "^PI-NO-WIRE" "$pi_out/$1.log" || break
         pi_unfollow
+        [ "$tries" != 5 ] || pi_die "$1: the emulator has lost its Ethernet five times"
         pi_say "$1: the emulator has lost its Ethernet; the plug is pulled"
         pi_off "$1"
     done

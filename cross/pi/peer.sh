@@ -1,5 +1,5 @@
 #!/bin/bash
-# The comparison that a user would make: the same card, kernel and programs, up to the Docker daemon,
+# The comparison that a user would make: the same card, kernel and programs up to the Docker daemon,
 # once under pisup and once under Debian's systemd with units written by hand (peer/systemd). What
 # each took to be ready, holds in memory, and writes to the card in ten idle minutes.
 #

@@ -26,6 +26,9 @@ use crate::wire::ctl::SOCKET_NAME;
 /// Milliseconds that the last output may take to its files.
 const LOG_WRITERS_MS: u64 = 2_000;
 
+/// What it means where the kernel does not know subreapers.
+const NO_SUBREAPER: &str = "orphans are not left to the supervisor (no PR_SET_CHILD_SUBREAPER)";
+
 /// The group whose members may talk to the supervisor.
 const CONTROL_GROUP: &str = "pisup";
 
@@ -97,21 +100,19 @@ impl Shell {
         let listen = || socket::listen_ctl(&options.run.join(SOCKET_NAME), gid).map_err(text);
         let control = init.take(CONTROL).map_or_else(listen, Ok)?;
         if child::become_subreaper().is_err() {
-            warnings
-                .push("orphans are not left to the supervisor (no PR_SET_CHILD_SUBREAPER)".into());
+            warnings.push(NO_SUBREAPER.to_owned());
         }
         // It started in our group, and moves aside with us where that has to be empty.
         let above = init.is_up().then(own::parent);
         let (cgroups, notes) = Cgroups::discover(&options.run, above.as_slice());
         warnings.extend(notes);
         let now = clock::boottime();
-        let specs: Vec<_> = plan.units.iter().map(|unit| unit.spec.clone()).collect();
+        let specs = || plan.units.iter().map(|unit| unit.spec.clone()).collect();
         let boot_id = clock::boot_id().unwrap_or_default();
         let record = Record::new(&options.run);
-        let (machine, remembered) = record.machine(specs, &boot_id, now).unwrap_or_else(|why| {
+        let (machine, remembered) = record.machine(specs(), &boot_id, now).unwrap_or_else(|why| {
             warnings.push(why);
-            let specs = plan.units.iter().map(|unit| unit.spec.clone()).collect();
-            (Machine::new(specs, now.0), None)
+            (Machine::new(specs(), now.0), None)
         });
         let mut shell = Self {
             lives: plan.units.iter().map(|_| Live::new(now)).collect(),

@@ -166,12 +166,14 @@ impl Node {
 
     fn run(&mut self, command: &mut Command) {
         self.supervisor = Some(command.spawn().unwrap());
+        // Its answer comes behind all that it does before the first start. A child that an earlier
+        // one forked may have its socket a moment longer, and never answers.
         retry(|| {
             assert_eq!(self.ended(), None, "the supervisor has ended");
-            UnixStream::connect(self.socket()).map_err(|why| why.to_string())
+            let mut wire = Wire::of(self);
+            wire.say(b"{\"v\":1,\"do\":\"status\"}\n");
+            wire.reply().ok_or_else(|| "no answer".to_owned())
         });
-        // Its answer comes behind all that it does before the first start.
-        self.status();
     }
 
     pub fn socket(&self) -> PathBuf {
