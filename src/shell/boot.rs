@@ -93,7 +93,7 @@ impl Shell {
         lock: OwnedFd,
     ) -> Result<Self, String> {
         let text = |fault: crate::sys::Fault| fault.to_string();
-        let mut warnings = Vec::new();
+        let (mut warnings, now) = (Vec::new(), clock::boottime());
         let poll = Poll::new().map_err(text)?;
         let signals = Signals::install().map_err(|error| error.to_string())?;
         let gid = user::group_id(CONTROL_GROUP).ok();
@@ -106,8 +106,7 @@ impl Shell {
         let above = init.is_up().then(own::parent);
         let (cgroups, notes) = Cgroups::discover(&options.run, above.as_slice());
         warnings.extend(notes);
-        let now = clock::boottime();
-        let specs = || plan.units.iter().map(|unit| unit.spec.clone()).collect();
+        let specs = || plan.units.iter().map(|unit| unit.spec.clone()).collect::<Vec<_>>();
         let boot_id = clock::boot_id().unwrap_or_default();
         let record = Record::new(&options.run);
         let (machine, remembered) = record.machine(specs(), &boot_id, now).unwrap_or_else(|why| {

@@ -19,6 +19,9 @@ const NAMES_MAX: usize = 64;
 /// A file is full when it has half of what the ring holds; the least is a line of the longest.
 const FULL_BYTES_MIN: u64 = 8 * 1024;
 
+/// The most: these files are memory of the supervisor, beside the ring, and no Pi swaps.
+const FULL_BYTES_MAX: u64 = 128 * 1024;
+
 /// What begins the name of the mark.
 const MARK: &str = "begun-";
 
@@ -145,7 +148,7 @@ impl Left {
 }
 
 fn full_bytes(ring_bytes: u64) -> u64 {
-    (ring_bytes / 2).max(FULL_BYTES_MIN)
+    (ring_bytes / 2).clamp(FULL_BYTES_MIN, FULL_BYTES_MAX)
 }
 
 fn name(folder: &Path, start: u64) -> PathBuf {

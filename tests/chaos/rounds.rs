@@ -11,7 +11,7 @@ use pisup::sys::child;
 use crate::model::{Model, Names, above, below, bound_to};
 use crate::random::Random;
 use crate::units::{Rest, UNITS, find};
-use crate::wire::Wire;
+use crate::wire::{self, Wire};
 use crate::world::{Identity, World, is_alive, supervisor};
 
 const KILL: u8 = 9;
@@ -224,7 +224,7 @@ impl Hand {
             dead = Instant::now();
         }
         let start = Instant::now();
-        while World::look(&self.run).is_err() {
+        while wire::ask(&self.run, r#"{"v":1,"do":"status"}"#).is_none() {
             if start.elapsed() > Duration::from_secs(30) {
                 return Err("no supervisor came back".to_owned());
             }

@@ -59,7 +59,9 @@ pub fn what_waits_to_be_taken_over_is_not_forgotten() {
     // Nothing is known of it, and its turn does not come before the other one is ready.
     node.signal("KILL");
     node.wait_end();
-    kill("KILL", pid_of_unit("first"));
+    let first = pid_of_unit("first");
+    kill("KILL", first);
+    until("it is gone", || !is_alive(first));
     fs::remove_file(path("run/state")).unwrap();
     fs::remove_file(path("go")).unwrap();
     node.start();
