@@ -21,9 +21,9 @@ const ACCEPTED_MAX: usize = 16;
 impl Shell {
     /// Takes new connections.
     pub(super) fn on_control(&mut self) {
-        for _ in 0..ACCEPTED_MAX {
+        for number in 0..ACCEPTED_MAX {
             let accepted = socket::accept(self.control.as_fd());
-            if !self.let_in(accepted, true) {
+            if !self.let_in(accepted, true, number == 0) {
                 return;
             }
         }
@@ -31,20 +31,27 @@ impl Shell {
 
     /// The same, of those that may only ask.
     pub(super) fn on_queries(&mut self) {
-        for _ in 0..ACCEPTED_MAX {
+        for number in 0..ACCEPTED_MAX {
             let Some(queries) = &self.queries else { return };
             let accepted = socket::accept(queries.as_fd());
-            if !self.let_in(accepted, false) {
+            if !self.let_in(accepted, false, number == 0) {
                 return;
             }
         }
     }
 
-    /// Whether there may be more.
-    fn let_in(&mut self, accepted: Result<Option<OwnedFd>, Fault>, may_act: bool) -> bool {
+    /// Whether there may be more. `is_awaited` when somebody is known to wait: without a descriptor
+    /// the kernel says so before it looks whether anybody does.
+    fn let_in(
+        &mut self,
+        accepted: Result<Option<OwnedFd>, Fault>,
+        may_act: bool,
+        is_awaited: bool,
+    ) -> bool {
         let socket = match accepted {
             Ok(Some(socket)) => socket,
             Ok(None) => return false,
+            Err(_) if !is_awaited => return false,
             Err(fault) => {
                 // Out of descriptors: the mutest client makes room, or nobody could ever talk.
                 log::warn!("{fault}");

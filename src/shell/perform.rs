@@ -336,7 +336,7 @@ impl Shell {
     pub(super) fn on_emptied(&mut self, unit: UnitId) {
         let body = self.lives.get(unit.index()).and_then(|live| live.body.as_ref());
         if let Some(emptied) = body.and_then(|body| body.emptied.as_ref()) {
-            emptied.look();
+            let _ = emptied.look();
         }
         self.look_behind(unit);
     }
@@ -442,7 +442,10 @@ fn is_swept(live: &Live, scope: KillScope) -> bool {
     let session = live.session();
     match (scope, &live.group) {
         (KillScope::Main, _) => true,
-        (KillScope::Tree, Some(group)) if group.is_tracked() => group.is_empty(),
+        (KillScope::Tree, Some(group)) if group.is_tracked() => {
+            let emptied = live.body.as_ref().and_then(|body| body.emptied.as_ref());
+            emptied.is_some_and(Emptied::look) || group.is_empty()
+        }
         (KillScope::Tree, _) => {
             session.is_none_or(|session| !child::descendants(session).iter().any(is_alive))
         }

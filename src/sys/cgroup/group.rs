@@ -42,9 +42,13 @@ pub struct Group {
 pub struct Emptied(fs::File);
 
 impl Emptied {
-    /// Takes note; the next change is told anew. Ask [`Group::is_empty`] after it.
-    pub fn look(&self) {
-        let _ = self.0.read_at(&mut [0; 256], 0);
+    /// Takes note; the next change is told anew. Whether nobody is left: it says so also when there
+    /// is no descriptor for [`Group::is_empty`].
+    pub fn look(&self) -> bool {
+        let mut events = [0; 256];
+        let count = self.0.read_at(&mut events, 0).unwrap_or(0);
+        let mut lines = events.get(..count).unwrap_or_default().split(|byte| *byte == b'\n');
+        lines.any(|line| line == b"populated 0")
     }
 }
 
@@ -90,7 +94,7 @@ impl Group {
     pub fn emptied(&self) -> Option<Emptied> {
         let place = self.places.first().filter(|place| place.is_v2)?;
         let emptied = Emptied(fs::File::open(place.dir.join("cgroup.events")).ok()?);
-        emptied.look();
+        let _ = emptied.look();
         Some(emptied)
     }
 
