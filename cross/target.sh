@@ -20,7 +20,7 @@ cross_arch() {
     armv7)
         target=armv7-unknown-linux-musleabihf emulator=qemu-arm-static
         # Every ARMv7 has Thumb-2, and the program is a third smaller in it.
-        flags+=" -C target-feature=+thumb-mode" ;;
+        flags+=" -C target-feature=+thumb-mode -C llvm-args=-enable-machine-outliner=always" ;;
     aarch64) target=aarch64-unknown-linux-musl emulator=qemu-aarch64-static ;;
     x86_64) target=x86_64-unknown-linux-musl emulator=qemu-x86_64-static ;;
     *) die "unknown architecture '$1'; known: armv7 aarch64 x86_64" ;;
