@@ -162,7 +162,7 @@ model: ## Every state of every small graph, with counts (minutes)
 	target/model/model --ignored
 
 sim: ## Histories of the whole shell in a simulated world: make sim N=1000 SEED=7 (minutes)
-	$(CARGO) run --locked --quiet --profile sim --features sim --example sim -- $(SEED) $(N)
+	$(CARGO) run --locked --quiet --profile sim --example sim -- $(SEED) $(N)
 
 faults: ## Proves the model: faults planted in the machine, and who catches them (minutes)
 	@mkdir -p target/faults

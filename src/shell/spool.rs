@@ -6,9 +6,9 @@
 //! The folder has at most two files, each called by the number of bytes that came before it, and
 //! `begun-N`: where the output of the present run begins.
 
-use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
+use crate::sys::fd::AsFd;
 use crate::sys::segment::Segment;
 use crate::sys::stream::Got;
 use crate::sys::{Errno, Fault, files};

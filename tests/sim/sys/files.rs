@@ -80,6 +80,24 @@ pub fn stamp(path: &Path) -> String {
     inode.map_or_else(|| NO_FILE.to_owned(), |inode| inode.to_string())
 }
 
+pub fn rename(from: &Path, to: &Path) -> Result<(), Fault> {
+    let fault = Fault::of("renaming", from.display());
+    enter(&NO_ROOM).map_err(&fault)?;
+    world::with(|world| world.rename_file(text(from), text(to))).map_err(fault)
+}
+
+/// As many as there are: nobody else writes where this is asked.
+pub fn names(path: &Path, _max: usize) -> Result<Vec<String>, Fault> {
+    let fault = Fault::of("reading", path.display());
+    enter(&[Errno::MFILE, Errno::IO]).map_err(&fault)?;
+    world::with(|world| world.files.names(text(path))).map_err(fault)
+}
+
+pub fn remove_all(path: &Path) {
+    super::pass();
+    world::with(|world| world.remove_tree(text(path)));
+}
+
 pub fn remove(path: &Path) -> Result<(), Fault> {
     let fault = Fault::of("removing", path.display());
     enter(&[Errno::ROFS]).map_err(fault)?;

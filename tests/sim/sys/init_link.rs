@@ -6,7 +6,7 @@ use crate::world;
 use crate::world::kernel::Thing;
 
 pub use pisup::sys::init_link::{
-    CLIENT, CONTROL, Frame, GUARD, LINK, LOCK, Name, PROGRAM, Power, WATCHDOG,
+    CLIENT, CONTROL, Frame, GUARD, KEPT_MAX, LINK, LOCK, Name, PROGRAM, Power, WATCHDOG,
 };
 
 #[derive(Debug)]

@@ -15,6 +15,7 @@ pub mod inotify;
 pub mod netlink;
 pub mod notify_socket;
 pub mod poll;
+pub mod segment;
 pub mod small;
 pub mod socket;
 pub mod spawn;

@@ -34,13 +34,24 @@ impl NotifySocket {
     }
 
     pub fn receive(&self) -> Result<Option<Datagram>, Fault> {
+        self.look(VecDeque::pop_front)
+    }
+
+    pub fn peek(&self) -> Result<Option<Datagram>, Fault> {
+        self.look(|queue| queue.front().cloned())
+    }
+
+    fn look(
+        &self,
+        take: impl FnOnce(&mut VecDeque<Datagram>) -> Option<Datagram>,
+    ) -> Result<Option<Datagram>, Fault> {
         let fault = Fault::of("receiving from", self.path.display());
         match enter(&[Errno::INTR]) {
             Err(Errno::INTR) => return Ok(None),
             other => other.map_err(&fault)?,
         }
         let got = fd::look(self.socket.as_fd(), |world, id| match world.kernel.get_mut(id) {
-            Some(Thing::Datagrams(queue)) => Ok(queue.pop_front()),
+            Some(Thing::Datagrams(queue)) => Ok(take(queue)),
             _ => Err(Errno::BADF),
         });
         got.map_err(fault)

@@ -259,7 +259,7 @@ impl World {
         let units = &self.graph.units;
         let has = |what: fn(&crate::graph::Unit) -> bool| units.iter().filter(|u| what(u)).count();
         let services = has(|unit| !unit.is_oneshot);
-        let most: [(&str, usize); 15] = [
+        let most: [(&str, usize); 16] = [
             ("epoll", 1),
             ("signals", 1),
             ("inotify", 1),
@@ -275,6 +275,7 @@ impl World {
             ("stream", self.clients.len() + 2 * services + 2),
             ("reader", 3 * units.len()),
             ("writer", 2 * units.len()),
+            ("segment", units.len()),
         ];
         most.iter().find_map(|(word, most)| {
             let open = count.get(word).copied().unwrap_or_default();

@@ -67,6 +67,22 @@ impl Files {
         }
     }
 
+    /// Adds to a file, if it is still there.
+    pub fn append(&mut self, path: &str, bytes: &[u8]) {
+        if let Some(Node { kind: Kind::File(all), .. }) = self.nodes.get_mut(path) {
+            all.extend_from_slice(bytes);
+        }
+    }
+
+    /// What is in a directory.
+    pub fn names(&self, path: &str) -> Result<Vec<String>, Errno> {
+        if !self.is_dir(path) {
+            return Err(Errno::NOENT);
+        }
+        let inside = self.nodes.keys().map(|each| split(each));
+        Ok(inside.filter(|(above, _)| *above == path).map(|(_, name)| name.to_owned()).collect())
+    }
+
     pub fn look(&self, path: &str) -> Found {
         match self.kind(path) {
             None => Found::Nothing,
@@ -125,6 +141,25 @@ impl World {
             self.files.put(path, Kind::File(Vec::new()));
             self.notice(directory, &Change::Made(name.into()));
         }
+    }
+
+    /// Opens a file, or makes it; how long it is.
+    pub fn open_file(&mut self, path: &str) -> Result<usize, Errno> {
+        match self.files.kind(path) {
+            Some(Kind::File(bytes)) => Ok(bytes.len()),
+            Some(_) => Err(Errno::INVAL),
+            None if !self.files.is_dir(split(path).0) => Err(Errno::NOENT),
+            None => {
+                self.touch_file(path);
+                Ok(0)
+            }
+        }
+    }
+
+    pub fn rename_file(&mut self, from: &str, to: &str) -> Result<(), Errno> {
+        let bytes = self.files.read(from)?;
+        self.remove_file(from);
+        self.write_file(to, &bytes)
     }
 
     /// A directory with those above it.

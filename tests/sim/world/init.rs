@@ -4,10 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::World;
 use super::kernel::Id;
-use crate::sys::init_link::Frame;
+use crate::sys::init_link::{Frame, KEPT_MAX};
 
-/// Descriptors that it keeps.
-const KEPT_MAX: usize = 64;
 /// Ends that it remembers while nobody listens.
 const UNTOLD_MAX: usize = 64;
 /// Frames on their way.
@@ -96,7 +94,7 @@ impl World {
                 }
             }
             (Frame::Ask, _) => self.init.to_supervisor.push_back(Some((Frame::Begin, None))),
-            (Frame::Watch(is_on), _) => self.init.is_watching = is_on,
+            (Frame::Watch, _) => self.init.is_watching = true,
             (Frame::Pong(number), _) => self.init.ponged = number,
             _ => {}
         }

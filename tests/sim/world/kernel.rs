@@ -37,8 +37,8 @@ pub enum Thing {
     Signals,
     Sink,
     Lock,
-    /// The group of a unit, open for a child.
     Watchdog,
+    Segment,
 }
 
 impl Thing {
@@ -61,6 +61,7 @@ impl Thing {
             Self::Sink => "sink",
             Self::Lock => "lock",
             Self::Watchdog => "watchdog",
+            Self::Segment => "segment",
         }
     }
 }
@@ -274,7 +275,9 @@ impl World {
                 (self.signals != crate::sys::signals::Arrived::default(), false, false)
             }
             Thing::Sink => (false, !self.is_sink_full, false),
-            Thing::Epoll(_) | Thing::Lock | Thing::Watchdog => (false, false, false),
+            Thing::Epoll(_) | Thing::Lock | Thing::Watchdog | Thing::Segment => {
+                (false, false, false)
+            }
         }
     }
 
