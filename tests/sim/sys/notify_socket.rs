@@ -19,7 +19,7 @@ pub struct NotifySocket {
 impl NotifySocket {
     pub fn bind(path: &Path) -> Result<Self, Fault> {
         let fault = Fault::of("binding", path.display());
-        super::socket::remove_stale(path)?;
+        super::files::remove(path)?;
         let socket = fd::open(|_| Thing::Datagrams(VecDeque::new())).map_err(&fault)?;
         enter(&[Errno::NOSPC, Errno::ROFS]).map_err(&fault)?;
         super::socket::put(path, &socket).map_err(fault)?;
