@@ -79,11 +79,8 @@ impl Machine {
             }
         }
         own.next_run = first_free;
-        // A shutdown of which nothing is left was over when the power came back.
-        own.shutdown = memory
-            .shutdown
-            .filter(|_| own.units.iter().any(UnitState::is_live))
-            .map(|by| Shutdown { by, has_halted: false });
+        // All may be down by now: it was killed before it could say so.
+        own.shutdown = memory.shutdown.map(|by| Shutdown { by, has_halted: false });
         own.check()?;
         let is_new = |unit: &UnitId| !new_ids.contains(&Some(*unit));
         let newcomers = super::graph::ids(own.specs.len()).filter(is_new).collect();
