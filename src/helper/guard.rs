@@ -39,7 +39,7 @@ fn guard(args: Vec<OsString>) -> Result<String, Failure> {
     };
     let pid: u32 = pid.parse().map_err(|_| usage())?;
     let supervisor = child::pidfd(pid);
-    let link = Link::inherited().ok_or_else(usage)?;
+    let link = Link::inherited().map_err(Failure::failed)?.ok_or_else(usage)?;
     let handed = Handed::take(&link);
     match verdict(&link).map_err(Failure::failed)? {
         Verdict::Good => return Ok(format!("{new} supervises")),

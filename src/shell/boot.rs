@@ -68,7 +68,7 @@ fn start(options: &Options) -> Result<Shell, Vec<String>> {
         files::make_dir(directory).map_err(|fault| one(fault.to_string()))?;
         config_dir::check_own_folder(directory).map_err(one)?;
     }
-    let mut init = InitLink::open();
+    let mut init = InitLink::open().map_err(|fault| one(fault.to_string()))?;
     let path = options.run.join("lock");
     let lock = init.take(LOCK).map_or_else(|| files::lock(&path), Ok);
     let lock = lock.map_err(|fault| one(fault.to_string()))?;

@@ -38,9 +38,12 @@ pub struct InitLink {
 impl InitLink {
     /// The link that this process was started with, and what was left for it. Never waits: it is
     /// all there from the start.
-    #[must_use]
-    pub fn open() -> Self {
-        let mut own = Self { link: Link::inherited(), ..Self::default() };
+    ///
+    /// # Errors
+    ///
+    /// As for [`Link::inherited`]: whoever began without it would be deaf to what is kept there.
+    pub fn open() -> Result<Self, Fault> {
+        let mut own = Self { link: Link::inherited()?, ..Self::default() };
         let mut is_handed_over = false;
         for _ in 0..GREETING_MAX {
             match own.link.as_ref().map(Link::hear) {
@@ -58,7 +61,7 @@ impl InitLink {
             // It was another program of this process that spoke, and it had a link of its own.
             own.link = own.kept.remove(LINK).map(Link::of);
         }
-        own
+        Ok(own)
     }
 
     /// What an earlier supervisor deposited under a name.

@@ -51,6 +51,7 @@ use rustix::net::{
     sendmsg, socketpair, sockopt,
 };
 
+use super::{Fault, errno};
 pub use crate::machine::Exit;
 
 /// The variable that tells the supervisor which descriptor the link is.
@@ -281,19 +282,23 @@ impl Link {
 
     /// The supervisor's end, if there is one; standard input is `/dev/null` after that, and no
     /// child inherits the link.
-    #[must_use]
-    pub fn inherited() -> Option<Self> {
+    ///
+    /// # Errors
+    ///
+    /// There is one, and no descriptor for it.
+    pub fn inherited() -> Result<Option<Self>, Fault> {
         if std::env::var_os(VARIABLE).is_none_or(|value| value != "0") {
-            return None;
+            return Ok(None);
         }
         let stdin = std::io::stdin();
         if sockopt::socket_type(&stdin).ok() != Some(SocketType::SEQPACKET) {
-            return None;
+            return Ok(None);
         }
-        let link = rustix::io::fcntl_dupfd_cloexec(&stdin, 3).ok()?;
-        let null = std::fs::File::open("/dev/null").ok()?;
-        rustix::stdio::dup2_stdin(&null).ok()?;
-        Some(Self(link))
+        let fault = Fault::of("taking", "the link to pisup-init");
+        let link = rustix::io::fcntl_dupfd_cloexec(&stdin, 3).map_err(&fault)?;
+        let null = std::fs::File::open("/dev/null").map_err(|error| fault(errno(&error)))?;
+        rustix::stdio::dup2_stdin(&null).map_err(&fault)?;
+        Ok(Some(Self(link)))
     }
 
     /// Says something, with a descriptor; `false` when there is no room for it now.

@@ -1,7 +1,7 @@
 //! The link to the `pisup-init` of the world.
 
 use super::fd::{self, AsFd, BorrowedFd, OwnedFd};
-use super::{Errno, enter};
+use super::{Errno, Fault, enter};
 use crate::world;
 use crate::world::kernel::Thing;
 
@@ -30,11 +30,12 @@ impl Link {
         Self(fd)
     }
 
-    pub fn inherited() -> Option<Self> {
+    pub fn inherited() -> Result<Option<Self>, Fault> {
         if !world::with(|world| world.init.is_there) {
-            return None;
+            return Ok(None);
         }
-        fd::open(|_| Thing::Link).ok().map(Self)
+        let link = fd::open(|_| Thing::Link).map(Self).map(Some);
+        link.map_err(Fault::of("taking", "the link to pisup-init"))
     }
 
     pub fn say(&self, frame: &Frame, with: Option<BorrowedFd<'_>>) -> Result<bool, Errno> {
