@@ -154,12 +154,13 @@ impl Shell {
         for client in self.clients.values_mut() {
             client.asking.renumber(&kept, total, name);
         }
+        // Before anything is started: that start is the one which is waited for.
+        let goals = self.goals_of(restarted, changes);
         for action in actions {
             self.perform(action);
         }
         self.follow_watchdog();
         self.follow_queries();
-        let goals = self.goals_of(restarted, changes);
         self.pump();
         goals
     }
