@@ -81,6 +81,11 @@ impl Activation {
         }
     }
 
+    /// Closes the sockets of one unit.
+    pub fn close_of(&mut self, unit: UnitId) {
+        self.0.remove(&unit).into_iter().flatten().for_each(Listening::close);
+    }
+
     /// Closes all sockets and removes their files: nobody will answer there any more.
     pub fn close(&mut self) {
         let all = std::mem::take(&mut self.0);

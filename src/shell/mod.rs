@@ -240,6 +240,7 @@ impl Shell {
                 self.follow_phases();
             }
         }
+        self.bury_the_retired();
         // Whoever is told of a change can rely on it.
         self.publish();
     }

@@ -3,14 +3,15 @@
 use super::Shell;
 use super::capture::Capture;
 use super::children::Part;
-use super::init_link::{notify_name, ready_name};
+use super::init_link::{notify_name, ready_name, socket_name};
 use super::live::{Body, Live};
 use super::log_file::LogFile;
 use super::spool::Spool;
 use super::token::Token;
 use super::watching::Purpose;
+use crate::config::plan::Unit;
 use crate::machine::spec::Gate;
-use crate::machine::{Event, Phase, Run, UnitId};
+use crate::machine::{Event, Phase, Run, UnitId, UnitState};
 use crate::sys::fd::{AsFd, BorrowedFd};
 use crate::sys::files;
 use crate::sys::poll::Interest;
@@ -276,10 +277,31 @@ impl Shell {
         self.stop_probing(std::mem::take(&mut body.probing));
     }
 
+    /// Lets go of units that were taken out of the configuration, and have ended by now.
+    pub(super) fn bury_the_retired(&mut self) {
+        let is_over = |state: &UnitState| {
+            state.is_retired && !state.is_live() && !state.is_up() && state.undead.is_none()
+        };
+        let over = self.machine.units().filter(|(_, _, state)| is_over(state));
+        let over: Vec<UnitId> = over.map(|(id, _, _)| id).collect();
+        for id in over {
+            self.activation.close_of(id);
+            let has_left = |live: &&mut Live| live.capture.is_some() || live.group.is_some();
+            let live = self.lives.get_mut(id.index()).filter(has_left);
+            if let Some((live, plan)) = live.zip(self.plan.units.get(id.index()).cloned()) {
+                let mut live = std::mem::replace(live, Live::new(self.now));
+                self.bury(&plan, &mut live);
+            }
+        }
+    }
+
     /// Lets go of a unit that is known no more.
-    pub(super) fn bury(&mut self, live: &mut Live) {
+    pub(super) fn bury(&mut self, plan: &Unit, live: &mut Live) {
+        let name = &plan.spec.name;
+        (0..plan.sockets.len()).for_each(|index| self.init.forget(&socket_name(name, index)));
         if let Some(capture) = live.capture.take() {
             self.poll.remove(capture.as_fd());
+            self.init.forget(&log_name(name));
             capture.forget();
         }
         if let Some(group) = live.group.take() {

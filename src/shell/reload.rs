@@ -142,8 +142,10 @@ impl Shell {
             let unit = unit.map(|unit| renumbered(unit, |id| new_id(id).unwrap_or(NOBODY)));
             self.plan.units.extend(unit);
         }
-        for mut live in old_lives.into_iter().flatten() {
-            self.bury(&mut live);
+        for (unit, live) in old_plan.units.iter().zip(&mut old_lives) {
+            if let Some(live) = live {
+                self.bury(unit, live);
+            }
         }
         self.renumber(&kept);
         let total = self.lives.len();
