@@ -176,7 +176,8 @@ impl Shell {
             return Err(NoStart::short(why));
         }
         let start_time = child::stat(pid).map_or(0, |stat| stat.start_time);
-        self.adopt(Child::new(unit, run, Part::Main, self.now), Process { pid, start_time });
+        let child = Child::new(unit, run, Part::Main, self.now);
+        self.adopt(child, Process { pid, start_time }, self.now);
         drop(pidfd);
         if let Some(body) = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run)) {
             body.main = Some(pid);
@@ -242,16 +243,20 @@ fn beside(plan: &Unit) -> impl Iterator<Item = &[Text]> {
     steps.chain(reload).chain(probes).chain([plan.stop.exec.as_slice()])
 }
 
-fn members(group: &Group) -> Vec<(u32, Stat)> {
-    let stats = group.members().into_iter().filter_map(|pid| Some((pid, child::stat(pid)?)));
-    stats.filter(|(_, stat)| !stat.is_zombie()).collect()
-}
-
-/// The session leaders of a group whose parents are not in it.
-pub(super) fn leaders(group: &Group) -> Vec<(u32, Stat)> {
-    let members = members(group);
-    let all: Vec<u32> = members.iter().map(|(pid, _)| *pid).collect();
-    leaders_of(&members, &all).collect()
+/// The session leaders of a group whose parents are not in it, and whether all who are in it could
+/// be looked at: who could not, for want of a descriptor, may be the one that is searched for.
+pub(super) fn leaders(group: &Group) -> (Vec<(u32, Stat)>, bool) {
+    let all = group.members();
+    let mut is_whole = !all.is_empty() || group.is_empty();
+    let mut members = Vec::new();
+    for pid in &all {
+        match child::stat(*pid) {
+            Some(stat) if !stat.is_zombie() => members.push((*pid, stat)),
+            Some(_) => {}
+            None => is_whole &= !child::is_there(*pid),
+        }
+    }
+    (leaders_of(&members, &all).collect(), is_whole)
 }
 
 /// `all` has those, too, of whom nothing more is known than that they are there.

@@ -46,6 +46,8 @@ pub struct Child {
     pub start_time: u64,
     /// An earlier supervisor made it: somebody else reaps it, and its pidfd, if it lives, tells.
     pub is_foreign: bool,
+    /// It is one of these, and was dead when it was looked for.
+    pub is_gone: bool,
 }
 
 impl Child {
@@ -53,7 +55,8 @@ impl Child {
     #[must_use]
     pub const fn new(unit: UnitId, run: Run, part: Part, since: Tick) -> Self {
         let (pending, pidfd) = (None, None);
-        Self { unit, run, part, pending, pidfd, since, start_time: 0, is_foreign: false }
+        let (is_foreign, is_gone) = (false, false);
+        Self { unit, run, part, pending, pidfd, since, start_time: 0, is_foreign, is_gone }
     }
 }
 
@@ -108,7 +111,14 @@ impl Children {
     /// Whether it is one of them.
     #[must_use]
     pub fn is_gone(&self, pid: u32) -> bool {
-        self.get(pid).is_some_and(|child| child.is_foreign && child.pidfd.is_none())
+        self.get(pid).is_some_and(|child| child.is_gone)
+    }
+
+    /// Those of an earlier supervisor that live, and that no descriptor means: there was none, or
+    /// the kernel has no pidfds. Nobody tells of their end.
+    pub fn unwatched(&self) -> impl Iterator<Item = u32> {
+        let is_one = |child: &Child| child.is_foreign && !child.is_gone && child.pidfd.is_none();
+        self.iter().filter(move |(_, child)| is_one(child)).map(|(pid, _)| pid)
     }
 
     /// Whether any unit's output is being written to a file.

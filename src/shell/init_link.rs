@@ -216,7 +216,12 @@ impl Shell {
     pub(super) fn on_init(&mut self) {
         for _ in 0..FRAMES_MAX {
             match self.init.link.as_ref().map(Link::hear) {
-                Some(Heard::Frame(Frame::Exit(pid, exit), _)) => self.orphan_died(pid, exit),
+                Some(Heard::Frame(Frame::Exit(pid, exit), _)) => {
+                    // A child of ours has that number by now, and we reap it ourselves.
+                    if self.children.get(pid).is_none_or(|child| child.is_foreign) {
+                        self.orphan_died(pid, exit);
+                    }
+                }
                 Some(Heard::Frame(Frame::Ping(number), _)) => self.init.say(&Frame::Pong(number)),
                 Some(Heard::Frame(Frame::Lost | Frame::Begin, _)) => self.look_for_adopted(),
                 Some(Heard::End) => {
@@ -258,8 +263,14 @@ impl Shell {
     pub(super) fn look_for_adopted(&mut self) {
         self.init_until = None;
         let is_gone = |pid: u32, child: &Child| {
-            let stat = child::stat(pid).filter(|stat| stat.start_time == child.start_time);
-            child.is_foreign && stat.is_none_or(|stat| stat.is_zombie())
+            child.is_foreign
+                && match child::stat(pid) {
+                    Some(stat) => {
+                        let is_other = ![0, stat.start_time].contains(&child.start_time);
+                        stat.is_zombie() || is_other
+                    }
+                    None => !child::is_there(pid),
+                }
         };
         let gone = self.children.iter().filter(|(pid, child)| is_gone(*pid, child));
         let gone: Vec<u32> = gone.map(|(pid, _)| pid).collect();

@@ -35,7 +35,9 @@ impl Shell {
     /// When to look again for what was not told, or could not be seen when it was.
     fn look_again_at(&self) -> Option<Tick> {
         let is_sweeping = |live: &Live| live.body.as_ref().is_some_and(|body| body.is_sweeping);
-        let is_wanted = self.watching.is_lame() || self.lives.iter().any(is_sweeping);
+        let is_wanted = self.watching.is_lame()
+            || self.lives.iter().any(is_sweeping)
+            || self.children.unwatched().next().is_some();
         is_wanted.then(|| self.looked.after(LOOK_MS))
     }
 
@@ -48,6 +50,9 @@ impl Shell {
             if let Ok(index) = u16::try_from(index) {
                 self.look_behind(UnitId(index));
             }
+        }
+        if self.children.unwatched().next().is_some() {
+            self.look_at_unwatched();
         }
         if self.watching.mend() {
             self.on_watch();

@@ -7,7 +7,7 @@ use super::launch::{Launch, Values, process_of};
 use super::live::{Body, Live};
 use super::token::Token;
 use crate::config::plan::{Job, KillScope, Unit};
-use crate::machine::{Action, Cause, Event, Run, State, UnitId};
+use crate::machine::{Action, Cause, Event, Exit, Run, State, UnitId};
 use crate::sys::cgroup::{Emptied, Group};
 use crate::sys::fd::AsFd;
 use crate::sys::poll::Interest;
@@ -186,6 +186,10 @@ impl Shell {
             drop(pending.abandon(std::time::Duration::ZERO));
             return Err(fault.to_string().into());
         }
+        if self.children.get(pid).is_some() {
+            // One of an earlier supervisor had that number: it is gone.
+            self.dead(pid, self.init.exit_of(pid).unwrap_or(Exit::Unknown));
+        }
         let pending = Some(pending);
         let start_time = child::stat(pid).map_or(0, |stat| stat.start_time);
         let child = Child { pending, start_time, ..Child::new(unit, run, part, self.now) };
@@ -310,7 +314,11 @@ impl Shell {
         let pid = body.main.ok_or(Errno::SRCH)?;
         let child = self.children.get(pid);
         let pidfd = child.and_then(|child| child.pidfd.as_ref());
-        if pidfd.is_none() && child.is_some_and(|child| child.is_foreign) {
+        let is_it = |child: &Child| {
+            let stat = child::stat(pid).filter(|_| !child.is_gone);
+            stat.is_some_and(|stat| [0, stat.start_time].contains(&child.start_time))
+        };
+        if pidfd.is_none() && child.is_some_and(|child| child.is_foreign && !is_it(child)) {
             // It is gone, and its number may be another one's.
             return Err(Errno::SRCH);
         }

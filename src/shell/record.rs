@@ -175,8 +175,12 @@ impl Shell {
 
     fn body(&self, body: &live::Body) -> Body {
         let process = |pid: u32| {
-            let start_time = self.children.get(pid).map(|child| child.start_time);
-            start_time.map(|start_time| Process { pid, start_time })
+            let start_time = match self.children.get(pid)?.start_time {
+                // It could not be looked at when it was made.
+                0 => child::stat(pid).map_or(0, |stat| stat.start_time),
+                known => known,
+            };
+            Some(Process { pid, start_time })
         };
         let step = body.step.and_then(|pid| match self.children.get(pid)?.part {
             Part::Step(number, ignores_failure) => Some((number, ignores_failure, process(pid)?)),

@@ -16,7 +16,8 @@ use crate::config::plan::KillScope;
 use crate::machine::spec::{Gate, Gates};
 use crate::machine::unit::Body as Piece;
 use crate::machine::{Action, Event, Exit, Phase, Remembered, Run, Stage, Tick, UnitId, Want};
-use crate::sys::child;
+use crate::sys::cgroup::Group;
+use crate::sys::child::{self, Stat};
 use crate::sys::fd::AsFd;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::poll::Interest;
@@ -27,6 +28,12 @@ const INIT_PATIENCE_MS: u64 = 2_000;
 
 /// How a child ends that was not executed.
 const GIVEN_UP: Exit = Exit::Code(127);
+
+/// Whether that is the process that started then. Where that is not known, because nobody could
+/// look at it, any process is it that was there when its number was its own.
+const fn is_it(stat: &Stat, start_time: u64, at: Tick) -> bool {
+    if start_time == 0 { stat.started_by(at) } else { stat.start_time == start_time }
+}
 
 impl Shell {
     /// Takes over what an earlier supervisor has left; before the first step of the machine.
@@ -76,8 +83,11 @@ impl Shell {
             live.made_of = life.made_of;
         }
         self.remember_changes(unit, life.changes);
-        if let Some(left) = life.left {
-            self.leave_to(unit, left);
+        if let Some(left) = life.left
+            && !self.leave_to(unit, left)
+            && child::is_there(left.pid)
+        {
+            self.leave_others(unit);
         }
         let Some(run) = run.or_else(|| undead.map(|(run, _)| run)) else {
             return;
@@ -95,12 +105,18 @@ impl Shell {
         let phase = self.machine.unit(unit).map(|state| state.phase.clone());
         // A process that was made and not written down; nor was it counted, then.
         let mut uncounted = 0;
-        let begun = self.cgroups.find(&name).and_then(|group| self.youngest(unit, &group, at));
+        let group = self.cgroups.find(&name);
+        let begun = group.as_ref().map(|group| self.youngest(unit, group, at));
+        let (begun, is_whole) = begun.unwrap_or((None, true));
+        let is_lost = begun.is_none() && !is_whole;
         match phase {
             Some(Phase::Preparing { step, .. }) if body.step.is_none() => {
                 let ignores = self.ignores_failure(unit, step);
                 body.step = begun.map(|process| (step, ignores, process));
                 body.session = begun.map(|process| process.pid);
+                if is_lost {
+                    self.leave_others(unit);
+                }
             }
             Some(
                 Phase::Starting { alive: false, .. } | Phase::Stopping { body: Piece::Unborn, .. },
@@ -108,12 +124,15 @@ impl Shell {
                 body.main = begun;
                 body.session = begun.map(|process| process.pid);
                 uncounted = u64::from(begun.is_some());
+                if is_lost {
+                    self.leave_others(unit);
+                }
             }
             _ => {}
         }
         if let Some(live) = self.lives.get_mut(unit.index()) {
             live.starts = live.starts.saturating_add(uncounted);
-            live.group = self.cgroups.find(&name);
+            live.group = group;
             live.body = Some(Body {
                 main: body.main.map(|process| process.pid),
                 step: body.step.map(|(_, _, process)| process.pid),
@@ -127,11 +146,11 @@ impl Shell {
             });
         }
         if let Some(process) = body.main {
-            self.adopt(Child::new(unit, run, Part::Main, self.now), process);
+            self.adopt(Child::new(unit, run, Part::Main, self.now), process, at);
         }
         if let Some((number, ignores_failure, process)) = body.step {
             let part = Part::Step(number, ignores_failure);
-            self.adopt(Child::new(unit, run, part, self.now), process);
+            self.adopt(Child::new(unit, run, part, self.now), process, at);
         }
         self.listen_again(unit, &name);
     }
@@ -204,38 +223,57 @@ impl Shell {
     }
 
     /// The oldest session leader of a unit that is younger than the file, whose parent is not of
-    /// the unit.
-    fn youngest(
-        &self,
-        unit: UnitId,
-        group: &crate::sys::cgroup::Group,
-        at: Tick,
-    ) -> Option<Process> {
+    /// the unit; and whether all could be looked at.
+    fn youngest(&self, unit: UnitId, group: &Group, at: Tick) -> (Option<Process>, bool) {
         let known = |pid: u32| self.children.get(pid).is_some_and(|child| child.unit == unit);
-        super::adopt::leaders(group)
+        let (leaders, is_whole) = super::adopt::leaders(group);
+        let found = leaders
             .into_iter()
             .filter(|(pid, stat)| !known(*pid) && stat.started_after(at))
             .min_by_key(|(_, stat)| stat.start_time)
-            .map(|(pid, stat)| Process { pid, start_time: stat.start_time })
+            .map(|(pid, stat)| Process { pid, start_time: stat.start_time });
+        (found, is_whole)
     }
 
     /// A process of an earlier supervisor: our child, if we are that supervisor with another
     /// program, else one that somebody else has to reap.
-    pub(super) fn adopt(&mut self, child: Child, process: Process) {
+    ///
+    /// `at` is an instant at which it was known to run.
+    pub(super) fn adopt(&mut self, child: Child, process: Process, at: Tick) {
         let Process { pid, start_time } = process;
         // Opened before it is looked at, so that it is the one that was meant.
         let pidfd = child::pidfd(pid);
-        let stat = child::stat(pid).filter(|stat| stat.start_time == start_time);
-        let is_own = stat.as_ref().is_some_and(child::is_own);
-        let is_alive = stat.is_some_and(|stat| !stat.is_zombie());
-        let pidfd = pidfd.filter(|_| is_alive);
-        if !is_own && let Some(pidfd) = &pidfd {
+        let seen = child::stat(pid);
+        let known = seen.filter(|stat| is_it(stat, start_time, at));
+        let is_own = known.as_ref().is_some_and(child::is_own);
+        let is_seen_alive = known.is_some_and(|stat| !stat.is_zombie());
+        // For want of a descriptor it could not be looked at: it is looked at again later.
+        let is_unseen = seen.is_none() && child::is_there(pid);
+        let mut pidfd = pidfd.filter(|_| is_seen_alive);
+        if !is_own && let Some(own) = &pidfd {
             let token = Token::Spawn(pid).to_number();
-            if let Err(fault) = self.poll.add(pidfd.as_fd(), token, Interest::Read) {
+            if let Err(fault) = self.poll.add(own.as_fd(), token, Interest::Read) {
                 log::warn!("{fault}");
+                pidfd = None;
             }
         }
-        self.children.add(pid, Child { pidfd, start_time, is_foreign: !is_own, ..child });
+        let is_gone = !is_own && !is_seen_alive && !is_unseen;
+        let start_time = known.map_or(start_time, |stat| stat.start_time);
+        let is_foreign = !is_own;
+        self.children.add(pid, Child { pidfd, start_time, is_foreign, is_gone, ..child });
+    }
+
+    /// Looks at those whose end nobody would tell.
+    pub(super) fn look_at_unwatched(&mut self) {
+        let unwatched: Vec<u32> = self.children.unwatched().collect();
+        for pid in unwatched {
+            if let Some(child) = self.children.remove(pid) {
+                let process = Process { pid, start_time: child.start_time };
+                let since = child.since;
+                self.adopt(child, process, since);
+            }
+        }
+        self.hear_of_the_dead();
     }
 
     /// Does what was asked for and was not done, as far as anybody knows.
@@ -257,6 +295,8 @@ impl Shell {
             Phase::Starting { run, alive: false, .. }
                 if main.is_none_or(|pid| self.was_never_executed(unit, pid)) =>
             {
+                // If it was executed all the same, its work may be another process's by now.
+                self.leave_what_is_swept(unit);
                 self.perform(Action::Spawn(unit, run));
             }
             Phase::Starting { run, alive: false, .. } => self.push(Event::Spawned(unit, run)),
@@ -312,6 +352,16 @@ impl Shell {
         has_given_up
     }
 
+    /// What runs of a unit has to go before its next start, unless it may stay when that is stopped.
+    fn leave_what_is_swept(&mut self, unit: UnitId) {
+        let plan = self.plan.units.get(unit.index());
+        let sweeps = plan.is_some_and(|plan| plan.stop.kill != KillScope::Main);
+        let group = self.lives.get(unit.index()).and_then(|live| live.group.as_ref());
+        if sweeps && group.is_some_and(|group| !group.is_empty()) {
+            self.leave_others(unit);
+        }
+    }
+
     /// A process that no file tells of: the last ones could not be written.
     fn find_unwritten(&mut self, unit: UnitId, at: Tick) {
         let Some(plan) = self.plan.units.get(unit.index()) else {
@@ -320,13 +370,13 @@ impl Shell {
         let Some(group) = self.cgroups.find(&plan.spec.name) else {
             return;
         };
-        let main = self.youngest(unit, &group, at);
+        let (main, is_whole) = self.youngest(unit, &group, at);
         let sweeps = plan.stop.kill != KillScope::Main;
         if let Some(main) = main
             && self.leave_to(unit, main)
         {
             self.inbox.push_back(Event::Start(unit));
-        } else if sweeps && !group.is_empty() {
+        } else if !is_whole || sweeps && !group.is_empty() {
             self.leave_others(unit);
         }
     }

@@ -12,7 +12,8 @@ use rustix::io::Errno;
 use rustix::path::DecInt;
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, getpid, kill_process, kill_process_group,
-    pidfd_open, pidfd_send_signal, set_child_subreaper, test_kill_process_group, wait, waitpid,
+    pidfd_open, pidfd_send_signal, set_child_subreaper, test_kill_process, test_kill_process_group,
+    wait, waitpid,
 };
 
 pub use crate::machine::Exit;
@@ -179,11 +180,24 @@ impl Stat {
         self.start_time.saturating_add(1).saturating_mul(MS_PER_CLOCK_TICK) > at.0
     }
 
+    /// Whether it was started by that instant, as far as clock ticks can tell.
+    #[must_use]
+    pub const fn started_by(&self, at: Tick) -> bool {
+        self.start_time.saturating_mul(MS_PER_CLOCK_TICK) <= at.0
+    }
+
     /// Dead, but not yet reaped.
     #[must_use]
     pub const fn is_zombie(&self) -> bool {
         matches!(self.state, 'Z' | 'X')
     }
+}
+
+/// Whether there is a process of that number, dead or alive; asked without a descriptor, of which
+/// there may be none to look at it.
+#[must_use]
+pub fn is_there(pid: u32) -> bool {
+    to_pid(pid).is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
 }
 
 /// Whether it is a child of this process.
@@ -356,6 +370,7 @@ mod tests {
     #[test]
     fn this_process_has_a_start_time() {
         let stat = stat(std::process::id()).unwrap();
+        assert!(is_there(std::process::id()) && !is_there(u32::MAX) && !is_there(0));
         assert!(stat.start_time > 0);
         assert!(!stat.is_zombie());
     }

@@ -1,11 +1,15 @@
 //! The units of one history, and their files.
 
+use std::collections::BTreeMap;
+
 use crate::rng::Rng;
 
 #[derive(Clone, Debug)]
 pub struct Graph {
     pub units: Vec<Unit>,
     next: u32,
+    /// How the end of each unit is made that ever was.
+    pub scopes: BTreeMap<String, Scope>,
     /// Somebody has made a mistake in it.
     pub is_broken: bool,
     pub has_watchdog: bool,
@@ -53,7 +57,13 @@ const GATES: [&str; 8] = ["notify", "fd", "file", "http", "tcp", "unix", "exec",
 impl Graph {
     pub fn new(rng: &mut Rng) -> Self {
         let has_watchdog = rng.one_in(4);
-        let mut graph = Self { units: Vec::new(), next: 0, is_broken: false, has_watchdog };
+        let mut graph = Self {
+            units: Vec::new(),
+            next: 0,
+            scopes: BTreeMap::new(),
+            is_broken: false,
+            has_watchdog,
+        };
         for _ in 0..rng.range(1, 12) {
             graph.add(rng);
         }
@@ -100,6 +110,7 @@ impl Graph {
         }
         let some = |rng: &mut Rng, times| rng.one_in(times);
         let scope = *rng.pick(&[Scope::Tree, Scope::Tree, Scope::Tree, Scope::Group, Scope::Main]);
+        self.scopes.insert(format!("u{number}"), scope);
         self.units.push(Unit {
             name: format!("u{number}"),
             number,

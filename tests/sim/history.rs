@@ -9,7 +9,8 @@ use std::time::Instant;
 use crate::shell::{self, Options};
 use crate::world::{self, Counts, Stop, World};
 
-/// Lives of a supervisor in one history: more would be one that cannot begin.
+/// Lives of a supervisor that end in a row while the system refuses nothing: more would be one that
+/// cannot begin.
 const LIVES_MAX: u32 = 60;
 
 /// Plays one history; what went wrong, if anything did.
@@ -25,7 +26,8 @@ fn play(seed: u64, tells: bool) -> (Counts, Result<(), String>) {
         let end = catch_unwind(|| shell::supervise(&options));
         let wrong = world::with(|world| {
             world.end_life();
-            if world.lives > LIVES_MAX {
+            world.barren = if world.fault_rate.is_none() { world.barren + 1 } else { 0 };
+            if world.barren > LIVES_MAX {
                 world.fail("the supervisor cannot begin".to_owned());
             }
             world.wrong.clone()

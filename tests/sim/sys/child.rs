@@ -90,6 +90,11 @@ pub fn has_group(group: u32) -> bool {
     world::with(|world| world.procs.values().any(|each| each.group == group && !each.is_dead()))
 }
 
+pub fn is_there(pid: u32) -> bool {
+    pass();
+    world::with(|world| world.proc_of(pid).is_some())
+}
+
 pub fn is_own(stat: &Stat) -> bool {
     stat.parent == world::with(|world| world.supervisor)
 }

@@ -53,6 +53,10 @@ impl World {
                 self.make_dir(directory);
             }
             let _ = self.write_file(&path, b"x");
+            if unit.exports {
+                // Somebody has seen to what a command that is done did not say.
+                let _ = self.write_file(&unit.values_file(), b"NET=10.0.0.0/16\n");
+            }
         }
         let calm = Calm {
             step: Step::Reload,
@@ -230,8 +234,7 @@ impl World {
                     Some(format!("{pid} of {unit} still runs, although it handed over"))
                 }
                 Role::Child => {
-                    let known = self.graph.find(unit);
-                    let is_swept = known.is_none_or(|unit| unit.scope == Scope::Tree);
+                    let is_swept = self.graph.scopes.get(unit) == Some(&Scope::Tree);
                     let is_told = self.groups_are != Groups::None && each.cgroup.is_some();
                     let has_family = self
                         .procs
@@ -271,7 +274,7 @@ impl World {
             ("emptied", 0),
             ("watchdog", 1),
             ("datagrams", has(|unit| unit.is_notified() && !unit.is_oneshot)),
-            ("listener", 12),
+            ("listener", 2 + has(|unit| unit.has_socket)),
             ("stream", self.clients.len() + 2 * services + 2),
             ("reader", 3 * units.len()),
             ("writer", 2 * units.len()),
@@ -307,7 +310,7 @@ impl World {
 impl World {
     /// The supervisor has ended as it was asked to: what is left?
     pub fn after_the_end(&self) -> Result<(), String> {
-        if !self.is_ending {
+        if !self.was_asked {
             return Err("the supervisor ended, and nobody had asked for it".to_owned());
         }
         let is_told = self.groups_are != Groups::None;

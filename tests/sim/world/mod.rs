@@ -130,6 +130,8 @@ pub struct World {
     /// The supervisor's pid.
     pub supervisor: u32,
     pub lives: u32,
+    /// Those that ended in a row while the system refused nothing.
+    pub barren: u32,
     /// It is killed, or ending for another reason: nothing that it does counts.
     pub is_dead: bool,
     /// It is killed at that call.
@@ -143,6 +145,8 @@ pub struct World {
     /// Events before all is calm.
     pub wild_events: u64,
     pub is_ending: bool,
+    /// Somebody has asked for the end, this supervisor or one before it.
+    pub was_asked: bool,
     pub turns: u64,
     spins: u32,
     turn_calls: u32,
@@ -189,6 +193,7 @@ impl World {
             watchdog_fed: 0,
             supervisor: 0,
             lives: 0,
+            barren: 0,
             is_dead: false,
             crash_at: None,
             is_up: false,
@@ -198,6 +203,7 @@ impl World {
             calm: None,
             wild_events: rng.range(200, 400),
             is_ending: false,
+            was_asked: false,
             turns: 0,
             spins: 0,
             turn_calls: 0,
@@ -249,7 +255,7 @@ impl World {
     pub fn tell(&mut self, what: impl FnOnce() -> String) {
         if let Some(tale) = &mut self.tale {
             tale.push_back(format!("{:>8} {}", self.now, what()));
-            if tale.len() > 4 * JOURNAL_LINES {
+            if tale.len() > JOURNAL_LINES * 40 {
                 tale.pop_front();
             }
         }
@@ -270,7 +276,7 @@ impl World {
 
     pub fn told_above(&mut self, lines: &str) {
         if lines == "STOPPING=1" {
-            self.is_ending = true;
+            (self.is_ending, self.was_asked) = (true, true);
         }
     }
 
@@ -415,6 +421,8 @@ impl World {
         self.init_begins();
         let (groups, init, pidfd) = (self.groups_are, self.init.is_there, self.has_pidfd);
         self.tell(|| format!("a supervisor begins; groups {groups:?}, init {init}, pidfd {pidfd}"));
+        let state = self.files.read("/run/pisup/state").unwrap_or_default();
+        self.tell(|| format!("its state file:\n{}", String::from_utf8_lossy(&state)));
     }
 
     /// It has ended: all that it held is closed, and its children are init's.
