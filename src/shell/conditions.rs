@@ -66,7 +66,10 @@ impl Conditions {
             self.remove(unit, poll);
         } else if let Some(waiting) = self.waiting.get_mut(&unit) {
             waiting.reason = reason;
+            // Others may have been looked for only until now: the look that is due for them stays.
+            let due = self.next_look;
             self.plan_look(now);
+            self.next_look = self.next_look.or(due);
         }
         unmet
     }
@@ -75,7 +78,8 @@ impl Conditions {
     pub fn remove(&mut self, unit: UnitId, poll: &Poll) {
         self.waiting.remove(&unit);
         self.listen(poll);
-        if !self.has_silent() {
+        let is_told = |wait: &Wait| wait.route.is_some() || wait.clock.is_some();
+        if !self.waiting.values().any(|each| is_told(&each.wait)) {
             self.next_look = None;
         }
     }
