@@ -161,8 +161,8 @@ model: ## Every state of every small graph, with counts (minutes)
 	$(MODEL) --test --extern pisup=target/model/libpisup.rlib tests/model.rs
 	target/model/model --ignored
 
-sim: ## Histories of the whole shell in a simulated world: make sim N=1000 SEED=7 (minutes)
-	$(CARGO) run --locked --quiet --profile sim --example sim -- $(SEED) $(N)
+sim: ## Histories of the whole shell in a simulated world: make sim N=10000 SEED=7 (two minutes)
+	$(CARGO) run --locked --quiet --profile sim --example sim -- $(or $(SEED),1) $(or $(N),10000)
 
 faults: ## Proves the model: faults planted in the machine, and who catches them (minutes)
 	@mkdir -p target/faults

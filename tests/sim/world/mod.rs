@@ -425,6 +425,16 @@ impl World {
         self.tell(|| format!("its state file:\n{}", String::from_utf8_lossy(&state)));
     }
 
+    /// It has ended as it was asked to. Where it could not remove its file, the next one reads that
+    /// a shutdown is under way, and ends, too.
+    pub fn end_well(&mut self) {
+        self.was_asked = self.files.kind("/run/pisup/state").is_some();
+        self.counts.count("end, and begun again");
+        if self.lives == 1 {
+            self.lives = 0;
+        }
+    }
+
     /// It has ended: all that it held is closed, and its children are init's.
     pub fn end_life(&mut self) {
         self.is_up = false;
