@@ -66,13 +66,16 @@ pub struct Group {
 pub struct Emptied(OwnedFd);
 
 impl Emptied {
-    pub fn look(&self) {
-        let _ = fd::look(self.0.as_fd(), |world, id| {
-            if let Some(Thing::Emptied(_, is_told)) = world.kernel.get_mut(id) {
-                *is_told = false;
-            }
-            Ok(())
+    pub fn look(&self) -> bool {
+        let looked = fd::look(self.0.as_fd(), |world, id| {
+            let Some(Thing::Emptied(name, is_told)) = world.kernel.get_mut(id) else {
+                return Err(Errno::BADF);
+            };
+            *is_told = false;
+            let name = name.clone();
+            Ok(!world.procs.values().any(|each| each.is_in(&name)))
         });
+        looked.unwrap_or(false)
     }
 }
 
