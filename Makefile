@@ -94,7 +94,7 @@ deb: armv7 aarch64 man ## target/dist/*.deb for armhf and arm64, looked over
 ##@ The emulated Pi (QEMU raspi2b; as root). CHAIN=docker ends with its Docker daemon
 
 CHAIN    ?= node
-N        ?= 10
+CUTS     ?= 10
 SEED     ?=
 PI_NODE  := pause kubelet kube-proxy kube-apiserver
 PI_PARTS  = flanneld $(if $(filter docker,$(CHAIN)),,$(PI_NODE))
@@ -114,8 +114,8 @@ pi-cluster: pi-parts ## Two of them on one wire, a master and a worker; their po
 	cross/pi/pi.sh cluster
 
 pi-cuts: CHAIN := docker
-pi-cuts: pi-parts ## Pulls its plug N=10 times at random moments (SEED=)
-	cross/pi/cuts.sh $(CHAIN) $(N) $(SEED)
+pi-cuts: pi-parts ## Pulls its plug CUTS=10 times at random moments (SEED=)
+	cross/pi/cuts.sh $(CHAIN) $(CUTS) $(SEED)
 
 pi-bench: CHAIN := docker
 pi-bench: pi-parts ## The same Pi with systemd: time, memory, what is written (35 minutes)
@@ -171,7 +171,6 @@ faults: ## Proves the model: faults planted in the machine, and who catches them
 
 # ONLY=kill,restart leaves out what is not named; a word is that of a deed in tests/chaos/rounds.rs.
 ROUNDS ?= 1000
-SEED   ?=
 ONLY   ?=
 
 chaos: ## Everything dies all the time, ROUNDS=1000 SEED=7 (as root, 10 minutes)
@@ -185,7 +184,7 @@ fuzz: ## Every parser, SECONDS=60 each, guided by coverage; KEEP=1 adds to the c
 deny: ## Licences, versions and origins of all packages, by cargo-deny
 	@tests/deny.sh
 
-test: deps check deny test-rust test-node test-kube cross-test test-pi ## Everything (as root)
+test: deps check deny sim test-rust test-node test-kube cross-test test-pi ## Everything (as root)
 
 test-rust: deps ## Real processes in namespaces (as root)
 	$(CARGO) test --locked $(ROOTED:%=--test %)
