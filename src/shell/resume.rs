@@ -352,7 +352,7 @@ impl Shell {
         has_given_up
     }
 
-    /// What runs of a unit has to go before its next start, unless it may stay when that is stopped.
+    /// What runs of a unit has to go before its next start, unless it may outlive a stop.
     fn leave_what_is_swept(&mut self, unit: UnitId) {
         let plan = self.plan.units.get(unit.index());
         let sweeps = plan.is_some_and(|plan| plan.stop.kill != KillScope::Main);
