@@ -198,7 +198,11 @@ impl Shell {
             Token::Journal => {}
             Token::Control => self.on_control(),
             Token::Queries => self.on_queries(),
-            Token::Client(id) => self.on_client(id, ready),
+            Token::Client(id) => {
+                // It must not see a half of what has happened: a dead process of a unit in force.
+                self.pump();
+                self.on_client(id, ready);
+            }
             Token::Watch => self.on_watch(),
             Token::Network => self.on_network(),
             Token::Notify(unit) => self.on_notify(unit),

@@ -211,11 +211,20 @@ impl Shell {
 
     fn believe(&mut self, unit: UnitId, run: Run, lost: Gates) {
         let gates = self.plan.units.get(unit.index()).map(|plan| plan.spec.readiness.gates);
-        let is_alive = matches!(
-            self.machine.unit(unit).map(|state| &state.phase),
-            Some(Phase::Starting { alive: true, .. })
-        );
-        for gate in lost.iter().filter(|gate| is_alive && gates.is_some_and(|all| all.has(*gate))) {
+        let body = self.lives.get(unit.index()).and_then(|live| live.body.as_ref());
+        let main = body.and_then(|body| body.main);
+        // It may have been made, and that was not written down; and have spoken since.
+        let is_there = main.is_some_and(|pid| !self.children.is_gone(pid));
+        let (is_alive, is_known) = match self.machine.unit(unit).map(|state| &state.phase) {
+            Some(Phase::Starting { alive, .. }) => (*alive || is_there, *alive),
+            _ => (false, true),
+        };
+        let lost = lost.iter().filter(|gate| is_alive && gates.is_some_and(|all| all.has(*gate)));
+        let lost: Vec<Gate> = lost.collect();
+        if !lost.is_empty() && !is_known {
+            self.push(Event::Spawned(unit, run));
+        }
+        for gate in lost {
             let text = "could not be heard while there was no supervisor: taken as said";
             self.note(unit, format!("ready.{} {text}", gate.key()));
             self.inbox.push_back(Event::Held(unit, run, gate));

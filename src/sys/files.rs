@@ -249,7 +249,9 @@ pub fn remove(path: &Path) -> Result<(), Fault> {
     }
 }
 
-/// Takes the lock for as long as the descriptor is open, and writes our pid into it.
+/// Takes the lock for as long as the descriptor is open, and writes our pid into it. Of a holder
+/// that is dead only children can be left that it forked and that are not executed yet: they are
+/// waited for.
 pub fn lock(path: &Path) -> Result<OwnedFd, LockFault> {
     let fault = |errno| LockFault::Fault(Fault::of("locking", path.display())(errno));
     let flags = OFlags::RDWR
@@ -263,8 +265,12 @@ pub fn lock(path: &Path) -> Result<OwnedFd, LockFault> {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => {
             let holder = read_bounded(path, 32).ok();
-            let pid = holder.and_then(|text| text.trim().parse().ok());
-            return Err(LockFault::Held(path.to_owned(), pid));
+            let pid: Option<u32> = holder.and_then(|text| text.trim().parse().ok());
+            let is_alive = |pid| super::child::stat(pid).is_some_and(|stat| !stat.is_zombie());
+            if pid.is_none_or(is_alive) {
+                return Err(LockFault::Held(path.to_owned(), pid));
+            }
+            flock(&file, FlockOperation::LockExclusive).map_err(fault)?;
         }
         Err(errno) => return Err(fault(errno)),
     }
