@@ -151,7 +151,7 @@ pub fn little_memory_is_enough_whatever_is_asked_and_written() {
     node.unit("calm", PLAIN);
     node.unit("spam", "[command]\nexec = [\"sh\", \"-c\", \"yes\"]\n[log]\nring = \"1M\"\n");
     start_in(&mut node, &most);
-    fs::write(&most, (16 << 20).to_string()).unwrap();
+    fs::write(&most, (24 << 20).to_string()).unwrap();
     let (calm, spam) = (node.ready("calm"), node.ready("spam"));
     let mut deaf: Vec<Wire> = (0..40).map(|_| Wire::of(&node)).collect();
     for wire in &mut deaf {
@@ -160,7 +160,7 @@ pub fn little_memory_is_enough_whatever_is_asked_and_written() {
     node.until("spam", |seen| seen["log_dropped"].as_u64() > Some(2_000_000));
     assert_eq!(node.ended(), None);
     assert_eq!((node.ready("calm"), node.ready("spam")), (calm, spam));
-    note(&format!("at most {} MiB of 16", mebibytes(&node, "VmHWM")));
+    note(&format!("at most {} MiB of 24", mebibytes(&node, "VmHWM")));
     drop(deaf);
     node.ctl(&["stop", "spam"]).expect_code(0);
     node.ctl(&["shutdown"]).expect_code(0);
