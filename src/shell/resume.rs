@@ -385,7 +385,11 @@ impl Shell {
             && self.leave_to(unit, main)
         {
             self.inbox.push_back(Event::Start(unit));
-        } else if !is_whole || sweeps && !group.is_empty() {
+        } else if main.is_some_and(|main| child::is_there(main.pid))
+            || !is_whole
+            || sweeps && !group.is_empty()
+        {
+            // Also a main process that there is no descriptor for: better it ends than runs twice.
             self.leave_others(unit);
         }
     }

@@ -166,14 +166,18 @@ impl Node {
 
     fn run(&mut self, command: &mut Command) {
         self.supervisor = Some(command.spawn().unwrap());
-        // Its answer comes behind all that it does before the first start. A child that an earlier
-        // one forked may have its socket a moment longer, and never answers.
+        // Its answer comes behind all that it does before the first start.
         retry(|| {
             assert_eq!(self.ended(), None, "the supervisor has ended");
-            let mut wire = Wire::of(self);
-            wire.say(b"{\"v\":1,\"do\":\"status\"}\n");
-            wire.reply().ok_or_else(|| "no answer".to_owned())
+            self.answer()
         });
+    }
+
+    /// The document of `status --json`, if somebody answers.
+    fn answer(&self) -> Result<Value, String> {
+        let mut wire = Wire::of(self);
+        wire.say(b"{\"v\":1,\"do\":\"status\"}\n");
+        wire.reply().ok_or_else(|| "closed without an answer".to_owned())
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -260,9 +264,10 @@ impl Node {
     }
 
     /// The document of `status --json`, straight from the socket.
+    ///
+    /// A child that a killed supervisor had forked keeps its socket for a moment, and never answers.
     pub fn status(&self) -> Value {
-        let mut replies = Wire::of(self).ask(r#"{"v":1,"do":"status"}"#);
-        replies.swap_remove(0)
+        retry(|| self.answer())
     }
 
     /// What `status` says of one unit.
