@@ -265,7 +265,7 @@ impl Node {
 
     /// The document of `status --json`, straight from the socket.
     ///
-    /// A child that a killed supervisor had forked keeps its socket for a moment, and never answers.
+    /// A child that a killed supervisor had forked has its socket for a moment, and never answers.
     pub fn status(&self) -> Value {
         retry(|| self.answer())
     }
