@@ -7,6 +7,8 @@ mod by_hand;
 mod commands;
 #[path = "machine/reload.rs"]
 mod reload;
+#[path = "machine/spec.rs"]
+mod spec;
 #[path = "machine/waiting.rs"]
 mod waiting;
 
@@ -16,34 +18,7 @@ use pisup::machine::{
     Action, Cause, Event, Exit, Hold, Machine, Run, Spec, State, Tick, UnitId, Want,
 };
 
-fn spec(name: &str) -> Spec {
-    Spec {
-        name: name.to_owned(),
-        kind: Kind::Service,
-        requires: vec![],
-        binds: vec![],
-        wants: vec![],
-        after: vec![],
-        conflicts: vec![],
-        uses: vec![],
-        exports: vec![],
-        is_enabled: true,
-        conditions: Conditions::NONE,
-        conditions_timeout_ms: None,
-        prepare_ms: vec![],
-        readiness: Readiness { gates: Gates::NONE, timeout_ms: Some(600_000), watchdog_ms: None },
-        restart: Restart {
-            policy: Policy::Always,
-            delay_ms: 1000,
-            max_delay_ms: 60_000,
-            stable_ms: 10_000,
-            degraded_after: 5,
-            fatal_exit_codes: vec![],
-            has_jitter: false,
-        },
-        stop: Stop { timeout_ms: Some(10_000), sweeps: false },
-    }
-}
+use spec::spec;
 
 const ETCD: UnitId = UnitId(0);
 const CONFIG: UnitId = UnitId(1);

@@ -1,6 +1,9 @@
 //! A machine made from what another one remembered goes on as that would have.
 #![expect(clippy::unwrap_used, reason = "a test that finds nothing has to fail")]
 
+#[path = "machine/spec.rs"]
+mod plain;
+
 use std::collections::BTreeMap;
 
 use pisup::machine::spec::{
@@ -16,31 +19,17 @@ use proptest::sample::Index;
 const UNITS: u16 = 4;
 
 fn spec(name: &str) -> Spec {
+    let plain = plain::spec(name);
     Spec {
-        name: name.to_owned(),
-        kind: Kind::Service,
-        requires: vec![],
-        binds: vec![],
-        wants: vec![],
-        after: vec![],
-        conflicts: vec![],
-        uses: vec![],
-        exports: vec![],
-        is_enabled: true,
-        conditions: Conditions::NONE,
-        conditions_timeout_ms: None,
-        prepare_ms: vec![],
-        readiness: Readiness { gates: Gates::NONE, timeout_ms: Some(60_000), watchdog_ms: None },
+        readiness: Readiness { timeout_ms: Some(60_000), ..plain.readiness },
         restart: Restart {
-            policy: Policy::Always,
-            delay_ms: 1000,
-            max_delay_ms: 60_000,
-            stable_ms: 10_000,
             degraded_after: 3,
             fatal_exit_codes: vec![7],
             has_jitter: true,
+            ..plain.restart
         },
-        stop: Stop { timeout_ms: Some(10_000), sweeps: true },
+        stop: Stop { sweeps: true, ..plain.stop },
+        ..plain
     }
 }
 

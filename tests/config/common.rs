@@ -7,23 +7,7 @@ use pisup::config::plan::Plan;
 use pisup::config::{Defaults, Diagnostic, Source, load};
 
 /// A master that says everything about itself.
-pub const MASTER: &str = r#"
-role      = "master"
-name      = "pi-1"
-interface = "eth0"
-address   = "192.168.1.10"
-
-[network]
-cidr    = "10.1.0.0/16"
-backend = "host-gw"
-
-[images]
-etcd = "example/etcd:2.1.1"
-
-[vars]
-port  = "4001"
-empty = ""
-"#;
+pub const MASTER: &str = include_str!("master.toml");
 
 /// What the host says.
 pub fn defaults() -> Defaults {

@@ -6,20 +6,7 @@ use pisup::wire::envfile;
 
 use super::assert_sentence;
 
-const MASTER: &str = r#"
-role      = "master"
-name      = "pi-1"
-interface = "eth0"
-address   = "192.168.1.10"
-[network]
-cidr    = "10.1.0.0/16"
-backend = "host-gw"
-[images]
-etcd = "example/etcd:2.1.1"
-[vars]
-port  = "4001"
-empty = ""
-"#;
+const MASTER: &str = include_str!("../config/master.toml");
 
 /// Beside the unit in question: one with values, one that may be required, one with a container.
 const OTHERS: &[(&str, &str)] = &[

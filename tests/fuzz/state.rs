@@ -1,6 +1,9 @@
 //! The state file: what an earlier supervisor has left, or whoever wrote into its directory.
 
-use pisup::machine::spec::{Conditions, Gates, Kind, Policy, Readiness, Restart, Stop};
+#[path = "../machine/spec.rs"]
+mod plain;
+
+use pisup::machine::spec::{Readiness, Restart, Stop};
 use pisup::machine::{Event, Machine, Spec, Tick};
 use pisup::wire::state::State;
 
@@ -15,31 +18,13 @@ fn sealed(rest: &[u8]) -> Vec<u8> {
 }
 
 fn spec(name: &str) -> Spec {
+    let plain = plain::spec(name);
     Spec {
-        name: name.to_owned(),
-        kind: Kind::Service,
-        requires: vec![],
-        binds: vec![],
-        wants: vec![],
-        after: vec![],
-        conflicts: vec![],
-        uses: vec![],
-        exports: vec![],
-        is_enabled: true,
-        conditions: Conditions::NONE,
-        conditions_timeout_ms: None,
         prepare_ms: vec![Some(1000)],
-        readiness: Readiness { gates: Gates::NONE, timeout_ms: Some(60_000), watchdog_ms: None },
-        restart: Restart {
-            policy: Policy::Always,
-            delay_ms: 1000,
-            max_delay_ms: 60_000,
-            stable_ms: 10_000,
-            degraded_after: 3,
-            fatal_exit_codes: vec![],
-            has_jitter: true,
-        },
-        stop: Stop { timeout_ms: Some(10_000), sweeps: true },
+        readiness: Readiness { timeout_ms: Some(60_000), ..plain.readiness },
+        restart: Restart { degraded_after: 3, has_jitter: true, ..plain.restart },
+        stop: Stop { sweeps: true, ..plain.stop },
+        ..plain
     }
 }
 
