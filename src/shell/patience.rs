@@ -5,7 +5,7 @@ use super::Shell;
 use super::children::{Child, Part};
 use super::live::Live;
 use super::token::Token;
-use crate::config::plan::Reload;
+use crate::config::plan::{KillScope, Reload, Unit};
 use crate::machine::cause::duration;
 use crate::machine::{Event, Tick, UnitId};
 use crate::sys::fd::AsFd;
@@ -34,9 +34,15 @@ impl Shell {
 
     /// When to look again for what was not told, or could not be seen when it was.
     fn look_again_at(&self) -> Option<Tick> {
-        let is_sweeping = |live: &Live| live.body.as_ref().is_some_and(|body| body.is_sweeping);
+        // That a tree is empty is told by a descriptor, however long it takes.
+        let is_silent = |(live, plan): (&Live, &Unit)| {
+            live.body.as_ref().is_some_and(|body| {
+                let is_told = plan.stop.kill == KillScope::Tree && body.emptied.is_some();
+                body.is_sweeping && !is_told
+            })
+        };
         let is_wanted = self.watching.is_lame()
-            || self.lives.iter().any(is_sweeping)
+            || self.lives.iter().zip(&self.plan.units).any(is_silent)
             || self.children.unwatched().next().is_some();
         is_wanted.then(|| self.looked.after(LOOK_MS))
     }
