@@ -41,12 +41,7 @@ impl Shell {
             let Some(group) = self.cgroups.find(&plan.spec.name) else {
                 continue;
             };
-            let pids = group.members();
-            let look = |pid: &u32| Some((*pid, child::stat(*pid)?));
-            let mut members: Vec<(u32, Stat)> = pids.iter().filter_map(look).collect();
-            // Who cannot be looked at, for want of a descriptor, is there all the same.
-            let is_whole = group.is_empty() || !pids.is_empty() && members.len() == pids.len();
-            members.retain(|(_, stat)| !stat.is_zombie());
+            let (members, pids, is_whole) = look_at(&group);
             let found = main_of(&members, &pids).filter(|pid| is_main(plan, *pid));
             // Opened before it is looked at again, so that it is the one that was found.
             let main = found.and_then(|pid| Some((pid, child::pidfd(pid)?)));
@@ -243,9 +238,15 @@ fn beside(plan: &Unit) -> impl Iterator<Item = &[Text]> {
     steps.chain(reload).chain(probes).chain([plan.stop.exec.as_slice()])
 }
 
-/// The session leaders of a group whose parents are not in it, and whether all who are in it could
-/// be looked at: who could not, for want of a descriptor, may be the one that is searched for.
+/// The session leaders of a group whose parents are not in it, and whether all could be looked at.
 pub(super) fn leaders(group: &Group) -> (Vec<(u32, Stat)>, bool) {
+    let (members, all, is_whole) = look_at(group);
+    (leaders_of(&members, &all).collect(), is_whole)
+}
+
+/// The living of a group, the numbers of all who are in it, and whether all of those could be
+/// looked at: who could not, for want of a descriptor, may be the one that is searched for.
+fn look_at(group: &Group) -> (Vec<(u32, Stat)>, Vec<u32>, bool) {
     let all = group.members();
     let mut is_whole = !all.is_empty() || group.is_empty();
     let mut members = Vec::new();
@@ -256,7 +257,7 @@ pub(super) fn leaders(group: &Group) -> (Vec<(u32, Stat)>, bool) {
             None => is_whole &= !child::is_there(*pid),
         }
     }
-    (leaders_of(&members, &all).collect(), is_whole)
+    (members, all, is_whole)
 }
 
 /// `all` has those, too, of whom nothing more is known than that they are there.
