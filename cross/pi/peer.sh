@@ -58,6 +58,12 @@ systemd_fill() {
     printf '%s\n' phy_generic dwc2 cdc_ether rndis_host bridge br_netfilter veth overlay vxlan tun \
         bcm2835_wdt >"$1/etc/modules-load.d/node.conf"
     echo net.ipv4.ip_forward=1 >"$1/etc/sysctl.d/node.conf"
+    # What the packages' scripts have made at the installation is not to be made at the first start.
+    touch -d tomorrow "$1/etc/.updated" "$1/var/.updated"
+    # An emulated Pi takes longer than the 90 s that a unit and a device have.
+    mkdir -p "$1/etc/systemd/system.conf.d"
+    printf '%s\n' '[Manager]' DefaultTimeoutStartSec=15min DefaultDeviceTimeoutSec=15min \
+        >"$1/etc/systemd/system.conf.d/slow.conf"
     for unit in etcd flannel-config flannel docker measure; do
         cp "$peer/systemd/$unit.service" "$units/"
         ln -s "../$unit.service" "$units/multi-user.target.wants/"
