@@ -10,6 +10,8 @@ pi_base=$pi_out/base
 pi_limit=${PI_LIMIT:-2400}
 # Processes of this script that are to end with it.
 pi_following=()
+# When each was switched on, by this script's clock.
+declare -A pi_began
 
 pi_say() { echo "pi: $*"; }
 pi_die() { echo "pi: $*" >&2; exit 1; }
@@ -134,13 +136,13 @@ pi_ask() {
     return $status
 }
 
-# pi_await NAME BEGAN: until all on it is ready; shows its report, or what fell short, and then the
+# pi_await NAME: until all on it is ready; shows its report, or what fell short, and then the
 # status is 1.
 pi_await() {
     local log=$pi_out/$1.log
     if ! pi_wait "$1" PI-END "$pi_limit"; then
         pi_unfollow
-        pi_say "$1 is not ready $((SECONDS - $2)) s after power-on; it says:" >&2
+        pi_say "$1 is not ready $((SECONDS - pi_began[$1])) s after power-on; it says:" >&2
         if pi_is_on "$1"; then pi_ask "$1" "pisup ctl status; free -m; uptime" >&2 || true; fi
         pi_say "its whole console: ${log#"$pi_tree"/}" >&2
         return 1
@@ -149,28 +151,40 @@ pi_await() {
     echo
     sed -n 's/\r//; /^PI-READY/,/^PI-END/{/^PI-END/!p}' "$log"
     pi_say "$1: all ready $(pi_seconds "$1") s after power-on as the Pi counts," \
-        "$((SECONDS - $2)) s with its report as this machine does"
+        "$((SECONDS - pi_began[$1])) s with its report as this machine does"
 }
 
 # pi_seconds NAME: from power-on to all ready, by its own clock.
 pi_seconds() { sed -n 's/^PI-READY \([0-9]*\).*/\1/p' "$pi_out/$1.log"; }
 
-# pi_boot NAME: switches it on, and waits until all is ready.
-pi_boot() {
-    local began tries
+# pi_power NAME [NETDEV]: switches it on, and says so.
+pi_power() {
+    pi_on "$@"
+    pi_began[$1]=$SECONDS
+    pi_say "$1: power"
+}
+
+# pi_wired NAME [NETDEV]: until it has its Ethernet; where the emulator has lost that at the start,
+# the plug is pulled, and put in again.
+pi_wired() {
+    local tries
     for tries in 1 2 3 4 5; do
-        began=$SECONDS
-        pi_on "$1"
-        pi_say "$1: power"
         pi_follow "$1"
-        pi_wait "$1" "PI-\(WIRE\|NO-WIRE\|END\)" "$pi_limit" || break
-        grep -aq "^PI-NO-WIRE" "$pi_out/$1.log" || break
+        pi_wait "$1" "PI-\(WIRE\|NO-WIRE\|END\)" "$pi_limit" || return 0
+        grep -aq "^PI-NO-WIRE" "$pi_out/$1.log" || return 0
         pi_unfollow
         [ "$tries" != 5 ] || pi_die "$1: the emulator has lost its Ethernet five times"
         pi_say "$1: the emulator has lost its Ethernet; the plug is pulled"
         pi_off "$1"
+        pi_power "$@"
     done
-    pi_await "$1" "$began"
+}
+
+# pi_boot NAME: switches it on, and waits until all is ready.
+pi_boot() {
+    pi_power "$1"
+    pi_wired "$1"
+    pi_await "$1"
 }
 
 pi_subnet() { sed -n 's/\r//; s/^FLANNEL_SUBNET=//p' "$pi_out/$1.log" | tail -n 1; }
