@@ -24,7 +24,9 @@ cross="/usr/bin/cargo:cargo-web /usr/bin/rustc:rustc-web
     qemu-arm-static:qemu-user-static unshare:util-linux readelf:binutils pgrep:procps"
 pi="qemu-system-arm:qemu-system-arm qemu-arm-static:qemu-user-static mmdebstrap:mmdebstrap
     mkfs.ext4:e2fsprogs cpio:cpio depmod:kmod socat:socat openssl:openssl
-    fdtput:device-tree-compiler mksquashfs:squashfs-tools"
+    fdtput:device-tree-compiler mksquashfs:squashfs-tools
+    arm-linux-gnueabihf-gcc:gcc-arm-linux-gnueabihf
+    /usr/arm-linux-gnueabihf/include/stdio.h:libc6-dev-armhf-cross"
 
 die() { echo "deps.sh: $*" >&2; exit 1; }
 
