@@ -31,7 +31,7 @@ systemd_base() {
 
 # systemd_fill ROOT: what a person would set up who does the same without pisup.
 systemd_fill() {
-    local units=$1/etc/systemd/system unit
+    local units=$1/etc/systemd/system unit link
     cp -a --remove-destination "$pi_out/systemd/root/." "$1/"
     # With the other programs, where they are compressed.
     cp -a "$1/lib/systemd/." "$1/usr/lib/systemd/"
@@ -51,13 +51,20 @@ systemd_fill() {
     mv "$1/etc/group.new" "$1/etc/group"
     tr -d - </proc/sys/kernel/random/uuid >"$1/etc/machine-id"
     # As the package makes it: the journal is kept.
-    mkdir -p "$1/var/log/journal" "$units"/{multi-user,sockets}.target.wants
+    mkdir -p "$1/var/log/journal" "$units"/{multi-user,sockets,network-online}.target.wants
     mkdir -p "$1/etc/systemd/network" "$1/etc/modules-load.d" "$1/etc/sysctl.d"
-    ln -s /dev/null "$1/etc/systemd/network/99-default.link"
+    # The name that pisup's units know, and not one made of its address.
+    for link in 73-usb-net-by-mac 99-default; do
+        ln -s /dev/null "$1/etc/systemd/network/$link.link"
+    done
     cp "$peer/systemd/usb0.network" "$1/etc/systemd/network/"
     printf '%s\n' phy_generic dwc2 cdc_ether rndis_host bridge br_netfilter veth overlay vxlan tun \
         bcm2835_wdt >"$1/etc/modules-load.d/node.conf"
     echo net.ipv4.ip_forward=1 >"$1/etc/sysctl.d/node.conf"
+    # There is nobody to keep out.
+    for unit in auth account session password; do
+        echo "$unit sufficient pam_permit.so" >"$1/etc/pam.d/common-$unit"
+    done
     # What the packages' scripts have made at the installation is not to be made at the first start.
     touch -d tomorrow "$1/etc/.updated" "$1/var/.updated"
     # An emulated Pi takes longer than the 90 s that a unit and a device have.
@@ -72,6 +79,8 @@ systemd_fill() {
         ln -s "/lib/systemd/system/$unit.service" "$units/multi-user.target.wants/"
     done
     ln -s /lib/systemd/system/docker.socket "$units/sockets.target.wants/"
+    ln -s /lib/systemd/system/systemd-networkd-wait-online.service \
+        "$units/network-online.target.wants/"
     mkdir -p "$units/getty.target.wants"
     ln -s /lib/systemd/system/serial-getty@.service \
         "$units/getty.target.wants/serial-getty@ttyAMA0.service"
