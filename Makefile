@@ -184,7 +184,9 @@ fuzz: ## Every parser, SECONDS=60 each, guided by coverage; KEEP=1 adds to the c
 deny: ## Licences, versions and origins of all packages, by cargo-deny
 	@tests/deny.sh
 
-test: deps check deny sim test-rust test-node test-kube cross-test test-pi ## Everything (as root)
+# Ten times the histories that are enough for a day.
+test: N := 100000
+test: deps check deny sim fuzz test-rust test-node test-kube cross-test test-pi ## Everything, as root
 
 test-rust: deps ## Real processes in namespaces (as root)
 	$(CARGO) test --locked $(ROOTED:%=--test %)

@@ -76,10 +76,10 @@ initrd() {
     local dir=$pi_out/initrd.new version path
     version=$(basename "$1"/lib/modules/*)
     rm -rf "$dir"
-    mkdir -p "$dir"/{bin,dev,proc,card,lib/modules}
+    mkdir -p "$dir"/{bin,dev,proc,sys,card,lib/modules}
     cp "$1/bin/busybox" "$dir/bin/"
     modprobe -d "$1" -S "$version" -a --show-depends \
-        sdhci-iproc crc32c_generic ext4 loop squashfs |
+        phy_generic dwc2 cdc_ether rndis_host sdhci-iproc crc32c_generic ext4 loop squashfs |
         sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | grep -v arm-ce >"$dir/order"
     while read -r path; do cp "$path" "$dir/lib/modules/"; done <"$dir/order"
     sed -i 's,.*/,,' "$dir/order"

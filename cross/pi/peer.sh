@@ -58,8 +58,8 @@ systemd_fill() {
         ln -s /dev/null "$1/etc/systemd/network/$link.link"
     done
     cp "$peer/systemd/usb0.network" "$1/etc/systemd/network/"
-    printf '%s\n' phy_generic dwc2 cdc_ether rndis_host bridge br_netfilter veth overlay vxlan tun \
-        bcm2835_wdt >"$1/etc/modules-load.d/node.conf"
+    printf '%s\n' bridge br_netfilter veth overlay vxlan tun bcm2835_wdt \
+        >"$1/etc/modules-load.d/node.conf"
     echo net.ipv4.ip_forward=1 >"$1/etc/sysctl.d/node.conf"
     # There is nobody to keep out.
     for unit in auth account session password; do

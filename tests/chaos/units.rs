@@ -158,7 +158,7 @@ pub const UNITS: &[Unit] = &[
     unit("grouped", &["fork wait", "wait"], "[stop]\nkill = \"group\"").is(Rest::Ready, 2),
     unit("littering", &["litter 200", "wait"], "").is(Rest::Ready, 8),
     unit("flooding", &["spam 3000", "count 3", "wait"], "[log]\nring = \"64K\""),
-    unit("counting", &["count 10", "wait"], "[log]\nring = \"32K\""),
+    unit("counting", &["count 10", "wait"], "[log]\nring = \"128K\""),
     unit("listening", &["serve 3", "wait"], "[socket]\nlisten = [\"HERE/listening.sock\"]"),
     unit(
         "listening-too",
