@@ -70,7 +70,7 @@ pi_on() {
         -monitor none -no-reboot \
         -kernel "$pi_base/vmlinuz" -dtb "$pi_base/pi.dtb" -initrd "$pi_base/initrd" \
         -drive "file=$pi_out/$name.img,if=sd,format=raw,cache=unsafe" \
-        -netdev "$netdev,id=wire" -device "usb-net,netdev=wire,mac=52:54:00:12:34:0${name#pi-}" \
+        -netdev "$netdev,id=wire" -device "usb-net,port=1,netdev=wire,mac=52:54:00:12:34:0${name#pi-}" \
         -serial stdio \
         -append "console=ttyAMA0 panic=-1 quiet loglevel=3 cgroup_enable=memory" \
         <>"$pi_out/$name.console" >>"$pi_out/$name.log" 2>"$pi_out/$name.qemu" &
