@@ -10,6 +10,8 @@ mod bare;
 mod machine;
 
 use std::fs;
+#[path = "init/watchdog.rs"]
+mod watchdog;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -394,36 +396,6 @@ fn switches(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     line.unwrap().trim().parse().unwrap()
-}
-
-#[test]
-fn a_watchdog_is_fed_over_the_death_of_the_supervisor_and_closed_at_the_end() {
-    if !can_unshare() {
-        return;
-    }
-    let place = Place::new();
-    let device = place.at("watchdog");
-    fs::write(&device, "").unwrap();
-    place.node(&format!("[watchdog]\ndevice = \"{}\"\n", device.display()));
-    place.unit("sleeper", SLEEPER);
-    let machine = Machine::supervise(&place, &[]);
-    place.await_ready("sleeper");
-    let meals = |least: usize| {
-        until("meals", || {
-            let bytes = fs::read(&device).unwrap();
-            assert!(bytes.iter().all(|byte| *byte == 0), "fed, and not closed: {bytes:?}");
-            (bytes.len() >= least).then_some(bytes.len())
-        })
-    };
-    meals(1);
-    let old = machine.supervisor();
-    signal(old, KILL);
-    until("another supervisor", || (machine.supervisor() != old).then_some(()));
-    place.await_ready("sleeper");
-    meals(3);
-    assert_eq!(place.ctl(&["shutdown"]).0, Some(0));
-    machine.await_line("all is down");
-    until("a clean end", || fs::read(&device).unwrap().ends_with(b"V").then_some(()));
 }
 
 #[test]

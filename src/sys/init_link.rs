@@ -30,8 +30,8 @@
 //! | 21 next | supervisor | once it has ended: 1 power off, 2 reboot, 3 halt (`a`) |
 //! | 22 ask | supervisor | tell all orphans that have ended by now, then begin |
 //!
-//! A descriptor named [`WATCHDOG`] is a hardware watchdog: init feeds it as long as it lives, for
-//! it replaces a supervisor that hangs, and switches it off when the name is dropped.
+//! A descriptor named [`WATCHDOG`] is a hardware watchdog: init feeds it, but not while a
+//! supervisor that it has killed does not die, and switches it off when the name is dropped.
 //!
 //! Hello, kept, exit and begin are in the socket before the supervisor is started, so that it
 //! finds them without waiting. A supervisor that puts another program in its place says the same
