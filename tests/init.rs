@@ -6,12 +6,14 @@
 
 #[path = "init/bare.rs"]
 mod bare;
+#[path = "init/exits.rs"]
+mod exits;
 #[path = "init/machine.rs"]
 mod machine;
-
-use std::fs;
 #[path = "init/watchdog.rs"]
 mod watchdog;
+
+use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -22,6 +24,7 @@ const POWERED_OFF: i32 = 2;
 /// The same for a reboot.
 const REBOOTED: i32 = 1;
 
+const CONT: u8 = 18;
 const STOP: u8 = 19;
 const TERM: u8 = 15;
 const KILL: u8 = 9;

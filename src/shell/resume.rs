@@ -398,7 +398,7 @@ impl Shell {
     fn hear_of_the_dead(&mut self) {
         let told = self.init.take_exits();
         for pid in self.children.gone() {
-            let exit = told.iter().find(|(dead, _)| *dead == pid).map(|(_, exit)| *exit);
+            let exit = told.iter().rfind(|(dead, _)| *dead == pid).map(|(_, exit)| *exit);
             let is_step = self.children.get(pid).is_some_and(|c| matches!(c.part, Part::Step(..)));
             match exit {
                 Some(GIVEN_UP) if is_step => self.dead(pid, Exit::Unknown),

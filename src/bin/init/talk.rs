@@ -44,7 +44,7 @@ impl Init {
         for (name, fd) in self.store.iter() {
             link.say(&Frame::Kept(name), Some(fd))?;
         }
-        while let Some(frame) = self.exits.first() {
+        while let Some(frame) = self.exits.next() {
             if !link.say(&frame, None)? {
                 break;
             }
@@ -66,6 +66,7 @@ impl Init {
         }
         self.pulse = None;
         self.is_asked = false;
+        self.exits.tell_again();
     }
 
     /// What the supervisor says.
@@ -102,6 +103,7 @@ impl Init {
             }
             (Frame::Next(power), None) if self.is_pid_1 => self.next = Some(power),
             (Frame::Ask, None) => self.is_asked = true,
+            (Frame::Recorded(count), None) => self.exits.recorded(count),
             // Not for us, or from somebody who is confused.
             _ => {}
         }
@@ -123,7 +125,7 @@ impl Init {
             return;
         };
         let mut is_full = false;
-        while let Some(frame) = self.exits.first() {
+        while let Some(frame) = self.exits.next() {
             match link.say(&frame, None) {
                 Ok(true) => self.exits.told(),
                 Ok(false) => {
@@ -166,11 +168,11 @@ impl Init {
             return;
         };
         meals.next = now + meals.every_ms;
-        match self.store.watchdog() {
-            Some(fd) => watchdog::feed(fd),
         if self.doom.is_some_and(|doom| doom.is_past) {
             return;
         }
+        match self.store.watchdog() {
+            Some(fd) => watchdog::feed(fd),
             None => self.meals = None,
         }
     }
