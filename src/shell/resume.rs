@@ -319,7 +319,7 @@ impl Shell {
                         self.push(Event::Exited(unit, run, Exit::Unknown));
                     }
                     Piece::Step(number) if step.is_none() => {
-                        self.push(Event::Prepared(unit, run, number, Ok(())));
+                        self.push(Event::StepLost(unit, run, number));
                     }
                     Piece::Unborn | Piece::Main | Piece::Step(_) | Piece::Leftovers => {}
                 }
