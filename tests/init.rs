@@ -6,8 +6,12 @@
 
 #[path = "init/bare.rs"]
 mod bare;
+#[path = "init/exits.rs"]
+mod exits;
 #[path = "init/machine.rs"]
 mod machine;
+#[path = "init/watchdog.rs"]
+mod watchdog;
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -20,6 +24,7 @@ const POWERED_OFF: i32 = 2;
 /// The same for a reboot.
 const REBOOTED: i32 = 1;
 
+const CONT: u8 = 18;
 const STOP: u8 = 19;
 const TERM: u8 = 15;
 const KILL: u8 = 9;
@@ -394,36 +399,6 @@ fn switches(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
     line.unwrap().trim().parse().unwrap()
-}
-
-#[test]
-fn a_watchdog_is_fed_over_the_death_of_the_supervisor_and_closed_at_the_end() {
-    if !can_unshare() {
-        return;
-    }
-    let place = Place::new();
-    let device = place.at("watchdog");
-    fs::write(&device, "").unwrap();
-    place.node(&format!("[watchdog]\ndevice = \"{}\"\n", device.display()));
-    place.unit("sleeper", SLEEPER);
-    let machine = Machine::supervise(&place, &[]);
-    place.await_ready("sleeper");
-    let meals = |least: usize| {
-        until("meals", || {
-            let bytes = fs::read(&device).unwrap();
-            assert!(bytes.iter().all(|byte| *byte == 0), "fed, and not closed: {bytes:?}");
-            (bytes.len() >= least).then_some(bytes.len())
-        })
-    };
-    meals(1);
-    let old = machine.supervisor();
-    signal(old, KILL);
-    until("another supervisor", || (machine.supervisor() != old).then_some(()));
-    place.await_ready("sleeper");
-    meals(3);
-    assert_eq!(place.ctl(&["shutdown"]).0, Some(0));
-    machine.await_line("all is down");
-    until("a clean end", || fs::read(&device).unwrap().ends_with(b"V").then_some(()));
 }
 
 #[test]

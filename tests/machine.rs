@@ -365,6 +365,7 @@ fn stale_events_move_nothing() {
         Event::Swept(DOCKER, old),
         Event::Unhealthy(DOCKER, old, String::new()),
         Event::Prepared(DOCKER, old, 0, Err(String::new())),
+        Event::StepLost(DOCKER, old, 0),
     ] {
         world.feed(event);
     }

@@ -94,6 +94,7 @@ fn possible(machine: &Machine, unit: UnitId) -> Vec<Event> {
             vec![
                 Event::Prepared(unit, *run, *step, Ok(())),
                 Event::Prepared(unit, *run, *step, Err(why())),
+                Event::StepLost(unit, *run, *step),
             ],
         ),
         (Phase::Starting { run, alive: false, .. }, _)
@@ -115,7 +116,8 @@ fn possible(machine: &Machine, unit: UnitId) -> Vec<Event> {
             ],
         ),
         (Phase::Stopping { run, body: Body::Step(step), .. }, _) => {
-            (*run, vec![Event::Prepared(unit, *run, *step, Ok(()))])
+            let ends = [Event::Prepared(unit, *run, *step, Ok(()))];
+            (*run, [ends, [Event::StepLost(unit, *run, *step)]].concat())
         }
         (Phase::Stopping { run, body: Body::Leftovers, .. }, _) => {
             (*run, vec![Event::Swept(unit, *run)])

@@ -29,6 +29,7 @@ impl Machine {
             Event::Prepared(unit, run, step, result) => {
                 self.prepared(unit, run, step, result, now);
             }
+            Event::StepLost(unit, run, step) => self.step_lost(unit, run, step, now),
             Event::Spawned(unit, run) => self.spawned(unit, run, now),
             Event::SpawnFailed(unit, run, why) => self.spawn_failed(unit, run, why, now),
             Event::Short(unit, run, why) => self.short(unit, run, why, now),
@@ -220,6 +221,17 @@ impl Machine {
                 }
             },
             _ => self.ended(unit, run, Body::Step(done), Exit::Unknown, now),
+        }
+    }
+
+    /// Steps are made to be done at every start, so one of which nobody knows what came is done
+    /// once more.
+    fn step_lost(&mut self, unit: UnitId, run: Run, lost: u8, now: Tick) {
+        match self.phase_of(unit, run) {
+            Some(Phase::Preparing { step, .. }) if *step == lost => {
+                self.prepare(unit, run, lost, now);
+            }
+            _ => self.ended(unit, run, Body::Step(lost), Exit::Unknown, now),
         }
     }
 

@@ -16,7 +16,8 @@ pub enum Exit {
     Code(u8),
     /// This signal ended it.
     Signal(u8),
-    /// It is gone, and nobody who could know said how.
+    /// It is gone, and nobody who could know said how: of a main process that is a failure, and of
+    /// a prepare step it is [`Event::StepLost`].
     Unknown,
 }
 
@@ -53,6 +54,8 @@ pub enum Event {
     World(UnitId, Conditions),
     /// A prepare step of a run has ended; `Err` says how it failed.
     Prepared(UnitId, Run, u8, Result<(), String>),
+    /// A prepare step of a run is gone, and nobody can know what came of it.
+    StepLost(UnitId, Run, u8),
     /// The process of a run exists.
     Spawned(UnitId, Run),
     /// The process of a run could not be made; the sentence says why.
@@ -85,7 +88,7 @@ pub enum Event {
 pub enum Action {
     /// Look at the unit's conditions, as long as it waits for nothing else; answer with `World`.
     Look(UnitId),
-    /// Run this prepare step; answer with `Prepared`.
+    /// Run this prepare step; answer with `Prepared` or `StepLost`.
     Prepare(UnitId, Run, u8),
     /// Start the process; answer with `Spawned` or `SpawnFailed`.
     Spawn(UnitId, Run),

@@ -3,7 +3,7 @@
 use super::Shell;
 use super::children::{Child, Part};
 use crate::config::plan::Step;
-use crate::machine::{Action, Event, Exit, Phase, Run, UnitId, cause};
+use crate::machine::{Event, Exit, Run, UnitId, cause};
 use crate::sys::child;
 use crate::sys::fd::AsFd;
 
@@ -36,7 +36,6 @@ impl Shell {
         if let Some(pidfd) = child.pidfd.as_ref().filter(|_| child.is_foreign) {
             self.poll.remove(pidfd.as_fd());
         }
-        let is_unknown = child.is_foreign && exit == Exit::Unknown;
         let Child { unit, run, part, .. } = child;
         match part {
             Part::Main | Part::Step(..) => self.end_output(unit),
@@ -55,9 +54,8 @@ impl Shell {
                 if let Some(body) = self.lives.get_mut(unit.index()).and_then(|l| l.body_of(run)) {
                     body.step = None;
                 }
-                if is_unknown && self.is_preparing(unit, run, number) {
-                    // Nobody knows what came of it, so it is done once more.
-                    return self.perform(Action::Prepare(unit, run, number));
+                if exit == Exit::Unknown {
+                    return self.push(Event::StepLost(unit, run, number));
                 }
                 let result = self.verdict(unit, exit);
                 self.step_ended(unit, run, number, ignores_failure, result);
@@ -87,11 +85,6 @@ impl Shell {
                 Err(why) => self.note(unit, format!("its values are not kept: {why}")),
             },
         }
-    }
-
-    fn is_preparing(&self, unit: UnitId, own: Run, number: u8) -> bool {
-        let phase = self.machine.unit(unit).map(|state| &state.phase);
-        matches!(phase, Some(Phase::Preparing { run, step, .. }) if (*run, *step) == (own, number))
     }
 
     /// A process that was left to us, or that an earlier supervisor had made; of the others one

@@ -31,6 +31,8 @@ pub struct InitLink {
     kept: BTreeMap<String, OwnedFd>,
     /// Who died while there was no supervisor, and how.
     exits: Vec<(u32, Exit)>,
+    /// So many exits were told, and what came of them is not written down.
+    unrecorded: u32,
     /// What comes after the shutdown.
     next: Option<Power>,
 }
@@ -52,7 +54,10 @@ impl InitLink {
                     is_handed_over |= name.text() == GUARD || name.text() == LOCK;
                     own.kept.insert(name.text().to_owned(), fd);
                 }
-                Some(Heard::Frame(Frame::Exit(pid, exit), _)) => own.exits.push((pid, exit)),
+                Some(Heard::Frame(Frame::Exit(pid, exit), _)) => {
+                    own.exits.push((pid, exit));
+                    own.unrecorded += 1;
+                }
                 Some(Heard::Frame(Frame::Begin, _) | Heard::Nothing | Heard::End) | None => break,
                 Some(Heard::Frame(..) | Heard::Nonsense) => {}
             }
@@ -78,7 +83,7 @@ impl InitLink {
     /// How a process ended while there was no supervisor, as far as that was told.
     #[must_use]
     pub fn exit_of(&self, pid: u32) -> Option<Exit> {
-        self.exits.iter().find(|(dead, _)| *dead == pid).map(|(_, exit)| *exit)
+        self.exits.iter().rfind(|(dead, _)| *dead == pid).map(|(_, exit)| *exit)
     }
 
     /// Who died while there was no supervisor, and how.
@@ -91,6 +96,15 @@ impl InitLink {
     pub fn ask(&self) -> bool {
         self.say(&Frame::Ask);
         self.link.is_some()
+    }
+
+    /// What came of all that was told by now is written down.
+    pub fn recorded(&mut self) {
+        if let Some(link) = self.link.as_ref().filter(|_| self.unrecorded > 0)
+            && link.say(&Frame::Recorded(self.unrecorded), None) == Ok(true)
+        {
+            self.unrecorded = 0;
+        }
     }
 
     /// Gives up what no unit has asked for: its unit is in the configuration no more.
@@ -217,6 +231,7 @@ impl Shell {
         for _ in 0..FRAMES_MAX {
             match self.init.link.as_ref().map(Link::hear) {
                 Some(Heard::Frame(Frame::Exit(pid, exit), _)) => {
+                    self.init.unrecorded = self.init.unrecorded.saturating_add(1);
                     // A child of ours has that number by now, and we reap it ourselves.
                     if self.children.get(pid).is_none_or(|child| child.is_foreign) {
                         self.orphan_died(pid, exit);

@@ -247,6 +247,9 @@ impl Shell {
         self.bury_the_retired();
         // Whoever is told of a change can rely on it.
         self.publish();
+        if self.record.is_true() {
+            self.init.recorded();
+        }
     }
 
     /// Probes, watches and conditions are what the phases ask for, whatever led to them.

@@ -38,6 +38,12 @@ impl Record {
         Self { path: run.join(FILE_NAME), said, is_stale: true, fault: None }
     }
 
+    /// Whether it says how things are.
+    #[must_use]
+    pub const fn is_true(&self) -> bool {
+        !self.is_stale && self.fault.is_none()
+    }
+
     /// What the last supervisor of this boot has left.
     ///
     /// # Errors

@@ -319,7 +319,7 @@ impl Shell {
                         self.push(Event::Exited(unit, run, Exit::Unknown));
                     }
                     Piece::Step(number) if step.is_none() => {
-                        self.push(Event::Prepared(unit, run, number, Ok(())));
+                        self.push(Event::StepLost(unit, run, number));
                     }
                     Piece::Unborn | Piece::Main | Piece::Step(_) | Piece::Leftovers => {}
                 }
@@ -398,7 +398,7 @@ impl Shell {
     fn hear_of_the_dead(&mut self) {
         let told = self.init.take_exits();
         for pid in self.children.gone() {
-            let exit = told.iter().find(|(dead, _)| *dead == pid).map(|(_, exit)| *exit);
+            let exit = told.iter().rfind(|(dead, _)| *dead == pid).map(|(_, exit)| *exit);
             let is_step = self.children.get(pid).is_some_and(|c| matches!(c.part, Part::Step(..)));
             match exit {
                 Some(GIVEN_UP) if is_step => self.dead(pid, Exit::Unknown),

@@ -2,7 +2,8 @@
 //!
 //! Under pisup-init, init feeds: it finds out whether this loop turns, and replaces a supervisor
 //! that hangs without a service noticing, while a machine that starts anew stops them
-//! all. So the hardware guards the guard. Without pisup-init the loop itself feeds.
+//! all. So the hardware guards the guard, and a supervisor that cannot be replaced because no
+//! signal ends it. Without pisup-init the loop itself feeds.
 
 use super::Shell;
 use crate::config::plan::Watchdog;

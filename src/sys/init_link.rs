@@ -29,16 +29,17 @@
 //! | 20 ending | supervisor | an ordered shutdown has begun; it takes at most `a` milliseconds |
 //! | 21 next | supervisor | once it has ended: 1 power off, 2 reboot, 3 halt (`a`) |
 //! | 22 ask | supervisor | tell all orphans that have ended by now, then begin |
+//! | 23 recorded | supervisor | what came of the next `a` exits that it was told is written down |
 //!
-//! A descriptor named [`WATCHDOG`] is a hardware watchdog: init feeds it as long as it lives, for
-//! it replaces a supervisor that hangs, and switches it off when the name is dropped.
+//! A descriptor named [`WATCHDOG`] is a hardware watchdog: init feeds it, but not while a
+//! supervisor that it has killed does not die, and switches it off when the name is dropped.
 //!
 //! Hello, kept, exit and begin are in the socket before the supervisor is started, so that it
-//! finds them without waiting. A supervisor that puts another program in its place says the same
-//! to that (`shell/upgrade.rs`); a descriptor named [`PROGRAM`] is the file that init starts next.
-//!
-//! Whoever receives something else closes the descriptors that came
-//! with it and goes on. A supervisor that ends with exit code 0 meant it, and is not started again.
+//! finds them without waiting; an exit is told to each supervisor until one has said that it is
+//! recorded. A supervisor that puts another program in its place says the same to that
+//! (`shell/upgrade.rs`); a descriptor named [`PROGRAM`] is the file that init starts next. Whoever
+//! receives something else closes the descriptors that came with it and goes on. A supervisor that
+//! ends with exit code 0 meant it, and is not started again.
 
 use core::mem::MaybeUninit;
 use std::io::{IoSlice, IoSliceMut};
@@ -152,6 +153,8 @@ pub enum Frame {
     Next(Power),
     /// Tell who has ended by now.
     Ask,
+    /// So many more of the exits that were told need not be told again.
+    Recorded(u32),
 }
 
 impl Frame {
@@ -174,6 +177,7 @@ impl Frame {
             Self::Next(Power::Reboot) => (21, 2, 0, None),
             Self::Next(Power::Halt) => (21, 3, 0, None),
             Self::Ask => (22, 0, 0, None),
+            Self::Recorded(count) => (23, count, 0, None),
         };
         let mut bytes = [0; FRAME_BYTES];
         let name = name.map_or([0; NAME_BYTES], |name| name.0);
@@ -215,6 +219,7 @@ impl Frame {
                 _ => return None,
             }),
             22 => Self::Ask,
+            23 => Self::Recorded(a),
             _ => return None,
         })
     }
@@ -386,7 +391,7 @@ mod tests {
         all.extend([Frame::Ping(7), Frame::Pong(u32::MAX), Frame::Watch]);
         let long = "x".repeat(NAME_BYTES);
         all.extend([Frame::Keep(name("log/a")), Frame::Kept(name(&long)), Frame::Ending(120_000)]);
-        all.extend([Frame::Drop(name("socket/a/0")), Frame::Ask]);
+        all.extend([Frame::Drop(name("socket/a/0")), Frame::Ask, Frame::Recorded(3)]);
         all
     }
 

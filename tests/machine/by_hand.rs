@@ -31,6 +31,46 @@ fn a_step_told_twice_does_not_end_the_process_behind_it() {
 }
 
 #[test]
+fn a_step_whose_end_is_unknown_is_done_once_more() {
+    let specs = vec![Spec { prepare_ms: vec![None, Some(5_000)], ..spec("one") }];
+    let mut machine = Machine::new(specs, 1);
+    let start = Tick(1_000_000);
+    machine.step(Event::Boot, start);
+    machine.step(Event::Prepared(FIRST, RUN, 0, Ok(())), start);
+    let late = start.after(4_000);
+    assert_eq!(machine.step(Event::StepLost(FIRST, RUN, 0), late), vec![], "it was done long ago");
+    let actions = machine.step(Event::StepLost(FIRST, RUN, 1), late);
+    assert_eq!(actions, vec![Action::Prepare(FIRST, RUN, 1)]);
+    assert_eq!(machine.next_deadline(), Some(late.after(5_000)));
+    assert_eq!(machine.unit(FIRST).unwrap().failures, 0);
+    machine.step(Event::Prepared(FIRST, RUN, 1, Ok(())), late);
+    assert_eq!(machine.unit(FIRST).unwrap().state(), State::Starting);
+}
+
+#[test]
+fn a_step_whose_end_is_unknown_is_not_done_while_a_need_is_down() {
+    let specs =
+        vec![spec("one"), Spec { requires: vec![FIRST], prepare_ms: vec![None], ..spec("two") }];
+    let mut tell = told_by_hand(specs);
+    tell(Event::Boot);
+    tell(Event::Spawned(FIRST, RUN));
+    tell(Event::Restart(FIRST));
+    let (actions, states) = tell(Event::StepLost(SECOND, Run(2), 0));
+    assert!(actions.contains(&Action::Release(SECOND, Run(2))), "{actions:?}");
+    assert_eq!(states, [State::Stopping, State::Waiting]);
+}
+
+#[test]
+fn a_step_whose_end_is_unknown_ends_a_run_that_has_to_end() {
+    let mut tell = told_by_hand(vec![Spec { prepare_ms: vec![None], ..spec("one") }]);
+    tell(Event::Boot);
+    tell(Event::Stop(FIRST));
+    let (actions, states) = tell(Event::StepLost(FIRST, RUN, 0));
+    assert!(actions.contains(&Action::Release(FIRST, RUN)), "{actions:?}");
+    assert_eq!(states, [State::Down]);
+}
+
+#[test]
 fn a_shutdown_out_of_time_does_not_wait_for_a_birth() {
     let mut machine = Machine::new(vec![spec("one")], 1);
     let start = Tick(1_000_000);

@@ -152,7 +152,7 @@ fn answer(
             Phase::Starting { .. } => Some(Move::Tell(Event::Held(unit, run, Gate::Notify))),
             _ => None,
         },
-        What::Step(_) | What::Over(_) | What::StepDone(_) => None,
+        What::Step(_) | What::Over(_) | What::StepDone(_) | What::StepLost(_) => None,
     }
 }
 

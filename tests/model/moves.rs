@@ -149,6 +149,7 @@ fn news(unit: UnitId, process: &Process, spec: &Spec) -> Vec<Event> {
         What::Step(step) => {
             events.push(Event::Prepared(unit, run, step, Ok(())));
             events.push(Event::Prepared(unit, run, step, Err(why())));
+            events.push(Event::StepLost(unit, run, step));
             // A shortage is told at once, and not of what was killed.
             if !process.is_killed {
                 events.push(Event::Short(unit, run, why()));
@@ -171,7 +172,7 @@ fn news(unit: UnitId, process: &Process, spec: &Spec) -> Vec<Event> {
             events.extend(exits);
         }
         What::Leftovers => events.push(Event::Swept(unit, run)),
-        What::Over(_) | What::StepDone(_) => {}
+        What::Over(_) | What::StepDone(_) | What::StepLost(_) => {}
     }
     let misses = !spec.readiness.gates.without(process.held).is_empty();
     if misses && matches!(process.what, What::Unborn | What::Main) {
@@ -207,6 +208,7 @@ pub fn echoes(machine: &Machine, snap: &Snapshot, world: &World) -> Vec<Event> {
         events.extend([
             Event::Prepared(unit, old, 0, Ok(())),
             Event::Prepared(unit, old, 0, Err(why())),
+            Event::StepLost(unit, old, 0),
             Event::Spawned(unit, old),
             Event::SpawnFailed(unit, old, why()),
             Event::Short(unit, old, why()),
@@ -237,6 +239,7 @@ fn again(unit: UnitId, process: &Process, spec: &Spec, phase: &Phase, events: &m
     for step in 0..done {
         events.push(Event::Prepared(unit, run, step, Ok(())));
         events.push(Event::Prepared(unit, run, step, Err(why())));
+        events.push(Event::StepLost(unit, run, step));
     }
     if process.what == What::Main {
         events.push(Event::Spawned(unit, run));

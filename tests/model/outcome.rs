@@ -147,6 +147,8 @@ fn deadlines(step: &Step<'_>, spec: &Spec, before: &UnitState, after: &UnitState
         && before.run() == after.run();
     let is_extended =
         |run| matches!(step.step, Move::Tell(Event::Extend(_, own, _)) if Some(*own) == run);
+    let is_lost =
+        |run| matches!(step.step, Move::Tell(Event::StepLost(_, own, _)) if Some(*own) == run);
     let from = |ms: Option<u64>| ms.map(|ms| NOW.after(ms));
     let extended = |wanted: Option<Tick>| match wanted {
         Some(_) if is_extended(after.run()) => from(Some(EXTENSION_MS)),
@@ -156,8 +158,9 @@ fn deadlines(step: &Step<'_>, spec: &Spec, before: &UnitState, after: &UnitState
         (_, Phase::Preparing { step, until, .. }) => {
             let is_same =
                 matches!(before.phase, Phase::Preparing { step: old, .. } if old == *step);
+            let is_again = is_lost(after.run());
             let limit = spec.prepare_ms.get(usize::from(*step)).copied().flatten();
-            *until == if is_kept && is_same { limit.map(|_| FAR) } else { from(limit) }
+            *until == if is_kept && is_same && !is_again { limit.map(|_| FAR) } else { from(limit) }
         }
         (_, Phase::Starting { until, .. }) => {
             let limit = spec.readiness.timeout_ms;

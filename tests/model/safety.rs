@@ -282,6 +282,7 @@ fn moved(step: &Step<'_>, unit: UnitId, spec: &Spec, before: &UnitState) -> Verd
         | Move::Tell(
             Event::Exited(own, ..)
             | Event::Prepared(own, ..)
+            | Event::StepLost(own, ..)
             | Event::SpawnFailed(own, ..)
             | Event::Short(own, ..)
             | Event::Unhealthy(own, ..)

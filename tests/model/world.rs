@@ -13,6 +13,8 @@ pub enum What {
     Step(u8),
     /// This prepare step ended well, and the machine was told.
     StepDone(u8),
+    /// This prepare step is gone, and the machine was told that nobody knows how.
+    StepLost(u8),
     /// The process was asked for; whether it exists was not told yet.
     Unborn,
     /// The process exists, and the machine knows.
@@ -72,6 +74,7 @@ impl World {
                 Ok(()) => self.become_(*unit, *run, What::StepDone(*step)),
                 Err(_) => self.become_(*unit, *run, What::Over(None)),
             },
+            Event::StepLost(unit, run, step) => self.become_(*unit, *run, What::StepLost(*step)),
             Event::Spawned(unit, run) => self.become_(*unit, *run, What::Main),
             Event::SpawnFailed(unit, run, _) | Event::Short(unit, run, _) => {
                 self.become_(*unit, *run, What::Over(None))
@@ -101,6 +104,9 @@ impl World {
     /// Does what the machine asks for; an error is a deed that must not be done.
     pub fn perform(&mut self, machine: &Machine, action: &Action) -> Verdict {
         match action {
+            Action::Prepare(unit, run, step) if self.has_lost(*unit, *step) => {
+                self.go_on(machine, *unit, *run, What::StepLost(*step), What::Step(*step))
+            }
             Action::Prepare(unit, run, 0) => self.begin(machine, *unit, *run, What::Step(0)),
             Action::Prepare(unit, run, step) => {
                 let before = What::StepDone(step - 1);
@@ -130,14 +136,14 @@ impl World {
             }
             Action::Sweep(unit, run) => {
                 let process = self.process(*unit, *run)?;
-                let is_over = matches!(process.what, What::Over(_) | What::StepDone(_));
+                let is_over = is_over(process.what);
                 is_so(is_over, "a sweep behind what still runs, or a second one")?;
                 process.what = What::Leftovers;
                 Ok(())
             }
             Action::Release(unit, run) => {
                 let process = self.process(*unit, *run)?;
-                let is_over = matches!(process.what, What::Over(_) | What::StepDone(_));
+                let is_over = is_over(process.what);
                 is_so(is_over, "released while something of it is there")?;
                 let sweeps = machine.spec(*unit).is_some_and(|spec| spec.stop.sweeps);
                 let is_swept = !matches!(process.what, What::Over(Some(_)));
@@ -153,6 +159,11 @@ impl World {
             Action::Halt(undead) => self.halt(machine, undead),
             Action::Note(..) | Action::Refused(..) => Ok(()),
         }
+    }
+
+    fn has_lost(&self, unit: UnitId, step: u8) -> bool {
+        let process = self.lives[unit.index()].process.as_ref();
+        process.is_some_and(|process| process.what == What::StepLost(step))
     }
 
     fn process(&mut self, unit: UnitId, run: Run) -> Result<&mut Process, String> {
@@ -286,8 +297,13 @@ fn is_alike(body: Body, what: What) -> bool {
         What::Unborn => body == Body::Unborn,
         What::Main => body == Body::Main,
         What::Leftovers => body == Body::Leftovers,
-        What::StepDone(_) | What::Over(_) => false,
+        What::StepDone(_) | What::StepLost(_) | What::Over(_) => false,
     }
+}
+
+/// Nothing of it runs, but for what it may have left behind.
+const fn is_over(what: What) -> bool {
+    matches!(what, What::Over(_) | What::StepDone(_) | What::StepLost(_))
 }
 
 /// The run of a unit that was killed and given up.

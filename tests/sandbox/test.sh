@@ -22,6 +22,7 @@ groups() {
     echo 'late-etcd       late.sh    PROFILE=classic'
     echo 'classic         master.sh  PROFILE=classic'
     echo 'native          master.sh  PROFILE=native'
+    echo 'containers      containers.sh PROFILE=native FLANNEL=double'
     echo 'interrupt       interrupt.sh PROFILE=classic'
     echo 'flannel         flannel.sh PROFILE=native FLANNEL=double'
     echo 'worker-classic  worker.sh  PROFILE=classic'

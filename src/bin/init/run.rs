@@ -9,14 +9,14 @@ use pisup::sys::poll::{Interest, MAX_READY, Poll, Ready};
 use pisup::sys::spawn::{DEFAULT_PATH, Request, SpawnError, Standing, Stdio};
 use pisup::sys::{child, clock, reason};
 
-use child::{Exit, Found, KILL};
+use child::{Exit, Found};
 
 use super::console::{Console, Errno, Words};
 use super::exits::Exits;
 use super::keeper::{Keeper, Verdict};
 use super::options::Options;
 use super::store::Store;
-use super::talk::{Meals, PINGS, Pulse};
+use super::talk::{Doom, Meals, PINGS, Pulse};
 use super::{end, last_resort};
 
 /// Signals by number; these are the same on every machine that there are Pis of.
@@ -73,6 +73,8 @@ pub struct Init {
     pub(super) exits: Exits,
     pub(super) pulse: Option<Pulse>,
     pub(super) ping_every_ms: u64,
+    /// The supervisor was killed, and has not died yet.
+    pub(super) doom: Option<Doom>,
     pub(super) meals: Option<Meals>,
     /// A hook, the rescue shell or another child that is no orphan; and how the last one ended.
     helper: Option<u32>,
@@ -142,6 +144,7 @@ impl Init {
             exits: Exits::new(),
             pulse: None,
             ping_every_ms: options.hang_after_ms / u64::from(PINGS),
+            doom: None,
             meals: None,
             helper: None,
             helper_exit: None,
@@ -200,18 +203,20 @@ impl Init {
             Phase::Running(..) | Phase::Rescue | Phase::Ended => None,
         };
         let ping = self.pulse.map(|pulse| pulse.next);
+        let doom = self.doom.filter(|doom| !doom.is_past).map(|doom| doom.by);
         let meal = self.meals.map(|meals| meals.next);
-        [start, self.ending_by, ping, meal].into_iter().flatten().min()
+        [start, self.ending_by, ping, doom, meal].into_iter().flatten().min()
     }
 
     fn pass_deadlines(&mut self) {
         let now = clock::boottime().0;
+        self.look_at_doom(now);
         self.feed_watchdog(now);
         match self.phase {
             Phase::Waiting(at) if at <= now => self.start_supervisor(now),
             Phase::Running(pid, _) if self.ending_by.is_some_and(|by| by <= now) => {
                 self.say(format_args!("the shutdown takes too long: pisup supervise is killed"));
-                let _ = child::signal(None, pid, KILL);
+                self.kill_supervisor(pid, now);
                 self.ending_by = Some(now + PATIENCE_MS);
             }
             Phase::Running(pid, _) => self.feel_pulse(pid, now),
@@ -297,6 +302,7 @@ impl Init {
         while self.link.is_some() {
             self.hear();
         }
+        self.doom = None;
         let now = clock::boottime().0;
         let is_meant = exit == Exit::Code(0);
         if is_meant || self.ending_by.is_some() || self.next.is_some() {

@@ -23,6 +23,13 @@ pub(super) struct Pulse {
     unanswered: u32,
 }
 
+/// A supervisor that was killed: when it has to be gone, and whether that has passed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doom {
+    pub(super) by: u64,
+    pub(super) is_past: bool,
+}
+
 /// The hardware watchdog's meals: how often, and when next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meals {
@@ -37,7 +44,7 @@ impl Init {
         for (name, fd) in self.store.iter() {
             link.say(&Frame::Kept(name), Some(fd))?;
         }
-        while let Some(frame) = self.exits.first() {
+        while let Some(frame) = self.exits.next() {
             if !link.say(&frame, None)? {
                 break;
             }
@@ -59,6 +66,7 @@ impl Init {
         }
         self.pulse = None;
         self.is_asked = false;
+        self.exits.tell_again();
     }
 
     /// What the supervisor says.
@@ -95,6 +103,7 @@ impl Init {
             }
             (Frame::Next(power), None) if self.is_pid_1 => self.next = Some(power),
             (Frame::Ask, None) => self.is_asked = true,
+            (Frame::Recorded(count), None) => self.exits.recorded(count),
             // Not for us, or from somebody who is confused.
             _ => {}
         }
@@ -116,7 +125,7 @@ impl Init {
             return;
         };
         let mut is_full = false;
-        while let Some(frame) = self.exits.first() {
+        while let Some(frame) = self.exits.next() {
             match link.say(&frame, None) {
                 Ok(true) => self.exits.told(),
                 Ok(false) => {
@@ -133,13 +142,35 @@ impl Init {
         let _ = self.poll.modify(link.as_fd(), LINK, interest);
     }
 
-    /// A supervisor that hangs is replaced sooner or later, and fed for meanwhile: that costs no
-    /// service anything. What the watchdog is for is that nobody comes here any more.
+    /// Kills the supervisor, which need not be its end: no signal reaches who waits for a device
+    /// that does not answer, or is frozen.
+    pub(super) fn kill_supervisor(&mut self, pid: u32, now: u64) {
+        let _ = child::signal(None, pid, KILL);
+        let by = now + self.ping_every_ms * u64::from(PINGS);
+        self.doom = self.doom.or(Some(Doom { by, is_past: false }));
+    }
+
+    pub(super) fn look_at_doom(&mut self, now: u64) {
+        let Some(doom) = self.doom.as_mut().filter(|doom| !doom.is_past && doom.by <= now) else {
+            return;
+        };
+        doom.is_past = true;
+        self.say(format_args!(
+            "pisup supervise was killed and does not die: a watchdog is fed no more"
+        ));
+    }
+
+    /// A supervisor that hangs is replaced, and fed for meanwhile: that costs no service anything.
+    /// What the watchdog is for is that nobody comes here any more, and that a supervisor cannot be
+    /// replaced, because it does not die.
     pub(super) fn feed_watchdog(&mut self, now: u64) {
         let Some(meals) = self.meals.as_mut().filter(|meals| meals.next <= now) else {
             return;
         };
         meals.next = now + meals.every_ms;
+        if self.doom.is_some_and(|doom| doom.is_past) {
+            return;
+        }
         match self.store.watchdog() {
             Some(fd) => watchdog::feed(fd),
             None => self.meals = None,
@@ -160,8 +191,7 @@ impl Init {
         if pulse.unanswered >= PINGS {
             self.pulse = None;
             self.say(format_args!("pisup supervise (pid {pid}) hangs: it is killed and replaced"));
-            let _ = child::signal(None, pid, KILL);
-            return;
+            return self.kill_supervisor(pid, now);
         }
         pulse.unanswered += 1;
         pulse.number = pulse.number.wrapping_add(1);

@@ -18,6 +18,8 @@ pub struct Init {
     /// `None` is nonsense.
     pub to_supervisor: VecDeque<Option<(Frame, Option<Id>)>>,
     pub untold: VecDeque<Frame>,
+    /// What the supervisor was told and has not written down.
+    pub told: VecDeque<Frame>,
     pub has_lost: bool,
     pub is_watching: bool,
     pub pinged: u32,
@@ -41,6 +43,7 @@ impl World {
         }
         for frame in std::mem::take(&mut self.init.untold) {
             self.init.to_supervisor.push_back(Some((frame, None)));
+            self.init.told.push_back(frame);
         }
         if std::mem::take(&mut self.init.has_lost) {
             self.init.to_supervisor.push_back(Some((Frame::Lost, None)));
@@ -57,6 +60,7 @@ impl World {
                 self.let_go(id);
             }
         }
+        self.init.untold = std::mem::take(&mut self.init.told);
     }
 
     pub fn init_tells_exit(&mut self, frame: Frame) {
@@ -67,6 +71,9 @@ impl World {
             let is_full = self.init.to_supervisor.len() >= ON_THEIR_WAY_MAX;
             let frame = if is_full { Frame::Lost } else { frame };
             self.init.to_supervisor.push_back(Some((frame, None)));
+            if !is_full {
+                self.init.told.push_back(frame);
+            }
         } else if self.init.untold.len() < UNTOLD_MAX {
             self.init.untold.push_back(frame);
         } else {
@@ -94,6 +101,13 @@ impl World {
                 }
             }
             (Frame::Ask, _) => self.init.to_supervisor.push_back(Some((Frame::Begin, None))),
+            (Frame::Recorded(count), _) => {
+                let count = usize::try_from(count).unwrap_or(usize::MAX);
+                if count > self.init.told.len() {
+                    self.fail(format!("{count} exits are recorded that were never told"));
+                }
+                self.init.told.drain(..count.min(self.init.told.len()));
+            }
             (Frame::Watch, _) => self.init.is_watching = true,
             (Frame::Pong(number), _) => self.init.ponged = number,
             _ => {}
