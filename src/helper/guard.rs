@@ -38,13 +38,17 @@ fn guard(args: Vec<OsString>) -> Result<String, Failure> {
         return Err(usage());
     };
     let pid: u32 = pid.parse().map_err(|_| usage())?;
-    let supervisor = child::pidfd(pid);
+    // That number means the supervisor as long as that is the parent.
+    let supervisor = child::pidfd(pid).filter(|_| own::parent() == pid);
     let link = Link::inherited().map_err(Failure::failed)?.ok_or_else(usage)?;
     let handed = Handed::take(&link);
-    match verdict(&link).map_err(Failure::failed)? {
-        Verdict::Good => return Ok(format!("{new} supervises")),
-        Verdict::Dead => {}
-        Verdict::Late => drop(child::signal(supervisor.as_ref(), pid, child::KILL)),
+    if verdict(&link).map_err(Failure::failed)? == Verdict::Good {
+        return Ok(format!("{new} supervises"));
+    }
+    // Also one that seems to be dead: it may be the old program, which could not be replaced and
+    // had no room to say so, and two must not supervise.
+    if supervisor.is_some() || own::parent() == pid {
+        let _ = child::signal(supervisor.as_ref(), pid, child::KILL);
     }
     if let Some(supervisor) = &supervisor {
         await_end(supervisor).map_err(Failure::failed)?;
@@ -110,9 +114,11 @@ impl Handed {
 }
 
 /// What became of the new program.
+#[derive(PartialEq, Eq)]
 enum Verdict {
     Good,
-    Dead,
+    /// Nobody is at the other end.
+    Gone,
     Late,
 }
 
@@ -129,7 +135,7 @@ fn verdict(link: &Link) -> Result<Verdict, Fault> {
         poll.wait(Some(left), &mut ready)?;
         match link.hear() {
             Heard::Frame(Frame::Begin, _) => return Ok(Verdict::Good),
-            Heard::End => return Ok(Verdict::Dead),
+            Heard::End => return Ok(Verdict::Gone),
             Heard::Frame(..) | Heard::Nonsense | Heard::Nothing => {}
         }
     }

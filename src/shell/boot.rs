@@ -19,7 +19,7 @@ use crate::sys::fd::{AsFd, OwnedFd};
 use crate::sys::init_link::{CONTROL, LOCK};
 use crate::sys::notifier::Notifier;
 use crate::sys::poll::{Interest, Poll};
-use crate::sys::signals::Signals;
+use crate::sys::signals::{Arrived, Signals};
 use crate::sys::{child, clock, config_dir, files, own, socket, user};
 use crate::wire::ctl::SOCKET_NAME;
 
@@ -236,13 +236,17 @@ impl Shell {
     /// What the outside world asks of the supervisor itself.
     pub(super) fn on_signals(&mut self) {
         let arrived = self.signals.take();
+        self.obey(arrived);
+        self.on_child();
+    }
+
+    pub(super) fn obey(&mut self, arrived: Arrived) {
         if arrived.term || arrived.int {
             self.shut_down();
         }
         if arrived.hup {
             self.reload_by_signal();
         }
-        self.on_child();
     }
 
     /// The last words to those who wait, and the end of what only a living supervisor has.

@@ -20,6 +20,7 @@ use crate::sys::files::{self, Durable};
 use crate::sys::init_link::{
     CLIENT, CONTROL, Frame, GUARD, LINK, LOCK, Link, Name, PROGRAM, WATCHDOG,
 };
+use crate::sys::signals::Arrived;
 use crate::sys::spawn::{self, Request};
 use crate::sys::stream::{self, Got};
 use crate::sys::{own, program};
@@ -137,6 +138,12 @@ impl Shell {
             self.refuse(trial.client, code::FAILED, message);
             return self.flush_client(trial.client);
         }
+        if self.machine.is_shutting_down() {
+            // What is asked for beyond it, and who waits for it, only this program knows.
+            let message = "no upgrade: a shutdown has begun meanwhile".to_owned();
+            self.refuse(trial.client, code::FAILED, message);
+            return self.flush_client(trial.client);
+        }
         log::info!("{name} ({said}) takes over");
         let why = self.hand_over(&trial);
         log::error!("no upgrade: {why}");
@@ -165,6 +172,7 @@ impl Shell {
         };
         let mark = self.options.run.join(MARK);
         let name = trial.program.display().to_string();
+        let mut arrived = Arrived::default();
         let is_handed =
             keep(&near, GUARD, guard.as_fd()) && near.say(&Frame::Begin, None) == Ok(true);
         let marked = files::write_atomic(&mark, name.as_bytes(), 0o600, Durable::No);
@@ -175,13 +183,23 @@ impl Shell {
                 self.keep_program();
                 journal::flush_at_end();
                 let words = [vec![name], self.places(), vec!["supervise".to_owned()]].concat();
-                program::replace(&trial.program, &words, &far).to_string()
+                self.signals.hold_back();
+                arrived = self.signals.take();
+                let why = if arrived.term || arrived.int || arrived.hup {
+                    // It was told to this program, and the next one would not hear of it.
+                    "a signal came in between".to_owned()
+                } else {
+                    program::replace(&trial.program, &words, &far).to_string()
+                };
+                self.signals.let_in();
+                why
             }
         };
         // The guard may go.
         let _ = guard.say(&Frame::Begin, None);
         let _ = files::remove(&mark);
         self.init.forget(PROGRAM);
+        self.obey(arrived);
         why
     }
 

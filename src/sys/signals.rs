@@ -2,6 +2,8 @@
 //!
 //! A handler only raises a flag and writes a byte; the loop finds both when it gets there. Nothing
 //! is blocked in the mask, so children have nothing to inherit but handlers, which exec clears.
+//! For the moment in which another program takes the place of this one all of them are blocked:
+//! between the handlers of the two a TERM would end the process, and before that be forgotten.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -69,6 +71,18 @@ impl Signals {
         Ok(signals)
     }
 
+    /// From now on what comes waits, for [`Signals::let_in`] or for the next program's
+    /// [`Signals::install`].
+    pub fn hold_back(&self) {
+        // Where the kernel refuses, it is as it was.
+        let _ = SigSet::all().thread_block();
+    }
+
+    /// Ends that.
+    pub fn let_in(&self) {
+        let _ = SigSet::empty().thread_set_mask();
+    }
+
     /// Takes what has arrived; never blocks, and misses nothing that comes meanwhile.
     #[must_use]
     pub fn take(&self) -> Arrived {
@@ -128,5 +142,11 @@ mod tests {
         assert_eq!(take(), Arrived { int: true, ..Arrived::default() });
         low_level::raise(SIGCHLD).unwrap();
         assert!(signals.take().child);
+        // What is held back is not lost.
+        signals.hold_back();
+        low_level::raise(SIGTERM).unwrap();
+        assert_eq!(take(), Arrived::default());
+        signals.let_in();
+        assert_eq!(take(), Arrived { term, ..Arrived::default() });
     }
 }

@@ -13,6 +13,8 @@ pub struct Graph {
     /// Somebody has made a mistake in it.
     pub is_broken: bool,
     pub has_watchdog: bool,
+    /// Some of them are containers.
+    has_containers: bool,
 }
 
 /// How a unit's end is made.
@@ -28,6 +30,7 @@ pub struct Unit {
     pub name: String,
     number: u32,
     pub is_oneshot: bool,
+    pub is_container: bool,
     /// Section keys of other units: the word, and whom it names.
     pub edges: Vec<(&'static str, String)>,
     pub gates: Vec<&'static str>,
@@ -55,7 +58,7 @@ pub struct Unit {
 const GATES: [&str; 8] = ["notify", "fd", "file", "http", "tcp", "unix", "exec", "log"];
 
 impl Graph {
-    pub fn new(rng: &mut Rng) -> Self {
+    pub fn new(rng: &mut Rng, has_containers: bool) -> Self {
         let has_watchdog = rng.one_in(4);
         let mut graph = Self {
             units: Vec::new(),
@@ -63,6 +66,7 @@ impl Graph {
             scopes: BTreeMap::new(),
             is_broken: false,
             has_watchdog,
+            has_containers,
         };
         for _ in 0..rng.range(1, 12) {
             graph.add(rng);
@@ -111,13 +115,14 @@ impl Graph {
         let some = |rng: &mut Rng, times| rng.one_in(times);
         let scope = *rng.pick(&[Scope::Tree, Scope::Tree, Scope::Tree, Scope::Group, Scope::Main]);
         self.scopes.insert(format!("u{number}"), scope);
-        self.units.push(Unit {
+        let mut unit = Unit {
             name: format!("u{number}"),
             number,
             is_oneshot,
+            is_container: false,
             edges,
             gates,
-            policy: rng.pick(&["always", "always", "on-failure", "on-failure", "never"]),
+            policy: *rng.pick(&["always", "always", "on-failure", "on-failure", "never"]),
             delay_ms: rng.range(1, 20) * 100,
             stop_ms: rng.range(1, 50) * 100,
             scope,
@@ -135,7 +140,11 @@ impl Graph {
             reload: (!is_oneshot && some(rng, 4)).then(|| *rng.pick(&["signal", "exec"])),
             is_enabled: !some(rng, 6),
             version: 0,
-        });
+        };
+        if self.has_containers && rng.one_in(3) {
+            unit.become_container();
+        }
+        self.units.push(unit);
     }
 
     /// Somebody edits it.
@@ -164,6 +173,14 @@ impl Graph {
 }
 
 impl Unit {
+    /// What a container cannot have it has not; and the engine counts its patience in seconds.
+    fn become_container(&mut self) {
+        self.is_container = true;
+        self.gates.retain(|gate| !["notify", "fd"].contains(gate));
+        (self.has_socket, self.watchdog_ms) = (false, None);
+        self.stop_ms = self.stop_ms.max(1_500);
+    }
+
     pub fn port(&self) -> String {
         format!("127.0.0.1:{}", 7000 + self.number)
     }
@@ -186,7 +203,7 @@ impl Unit {
 
     /// Whether its notify socket is there while it runs.
     pub fn is_notified(&self) -> bool {
-        self.gates.contains(&"notify") || self.watchdog_ms.is_some()
+        self.gates.contains(&"notify") || self.watchdog_ms.is_some() || self.is_container
     }
 
     /// Its file.
@@ -222,7 +239,12 @@ impl Unit {
         }
         let values: String = self.uses.iter().map(|of| format!(", \"${{{of}.NET}}\"")).collect();
         let version = self.version;
-        text += &format!("[command]\nexec = [\"/u/{name}/main\", \"{version}\"{values}]\n");
+        text += &if self.is_container {
+            let image = format!("engine = \"/run/engine.sock\"\nimage = \"{name}:{version}\"\n");
+            format!("[container]\n{image}command = [\"main\"{values}]\n")
+        } else {
+            format!("[command]\nexec = [\"/u/{name}/main\", \"{version}\"{values}]\n")
+        };
         if self.has_socket {
             text += &format!("[socket]\nlisten = [\"/run/{name}.sock\"]\n");
         }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use crate::shell::{self, Options};
+use crate::world::kind::Kind;
 use crate::world::{self, Counts, Stop, World};
 
 /// Lives of a supervisor that end in a row while the system refuses nothing: more would be one that
@@ -17,8 +18,8 @@ const LIVES_MAX: u32 = 60;
 const SHORTEST: &str = "events of the shortest history";
 
 /// Plays one history; what went wrong, if anything did.
-fn play(seed: u64, tells: bool) -> (Counts, Result<(), String>) {
-    world::begin(World::new(seed, tells));
+fn play(seed: u64, kind: Kind, tells: bool) -> (Counts, Result<(), String>) {
+    world::begin(World::new(seed, kind, tells));
     let options = Options {
         config: "/etc/pisup".into(),
         run: "/run/pisup".into(),
@@ -27,6 +28,10 @@ fn play(seed: u64, tells: bool) -> (Counts, Result<(), String>) {
     let result = loop {
         world::with(World::begin_life);
         let end = catch_unwind(|| shell::supervise(&options));
+        let stop = end.as_ref().err().and_then(|why| why.downcast_ref::<Stop>());
+        if stop == Some(&Stop::Replaced) && world::with(World::begin_other_program) {
+            continue;
+        }
         let wrong = world::with(|world| {
             world.end_life();
             world.barren = if world.fault_rate.is_none() { world.barren + 1 } else { 0 };
@@ -56,7 +61,9 @@ fn play(seed: u64, tells: bool) -> (Counts, Result<(), String>) {
                 Err(why) => break Err(panic_text(&why)),
             },
         };
-        world::with(|world| world.pass(pause));
+        if !world::with(World::await_guard) {
+            world::with(|world| world.pass(pause));
+        }
     };
     (world::with(|world| world.counts.clone()), result)
 }
@@ -83,7 +90,7 @@ const FOUND: [u64; 17] = [
     5283, // a route that came before it was listened for was not seen
 ];
 
-/// Arguments: a first seed and how many; `tell SEED` shows one.
+/// Arguments: a first seed and how many; `tell SEED` shows one, `tell-plain SEED` one of `FOUND`.
 pub fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -91,7 +98,11 @@ pub fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "{info}");
     }));
     match words.as_slice() {
-        ["tell", seed] => tell(seed.parse().unwrap_or_default()),
+        ["tell", seed] => {
+            let seed = seed.parse().unwrap_or_default();
+            tell(seed, Kind::of(seed))
+        }
+        ["tell-plain", seed] => tell(seed.parse().unwrap_or_default(), Kind::PLAIN),
         ["part", first, count, step] => part(
             first.parse().unwrap_or_default(),
             count.parse().unwrap_or_default(),
@@ -102,8 +113,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn tell(seed: u64) -> ExitCode {
-    let (counts, result) = play(seed, true);
+fn tell(seed: u64, kind: Kind) -> ExitCode {
+    let (counts, result) = play(seed, kind, true);
     let mut out = std::io::stdout().lock();
     world::with(|world| {
         for unit in &world.graph.units {
@@ -123,7 +134,7 @@ fn part(first: u64, count: u64, step: u64) -> ExitCode {
     let (mut failures, mut shortest) = (0, u64::MAX);
     for number in 0..count {
         let seed = first + number * step;
-        let (counts, result) = play(seed, false);
+        let (counts, result) = play(seed, Kind::of(seed), false);
         let mut add = |what: &str, count: u64| *sum.entry(what.to_owned()).or_default() += count;
         add("histories", 1);
         add("events", counts.events);
@@ -153,7 +164,7 @@ fn part(first: u64, count: u64, step: u64) -> ExitCode {
 fn all(first: u64, count: u64) -> ExitCode {
     let start = Instant::now();
     for seed in FOUND {
-        if let (_, Err(why)) = play(seed, false) {
+        if let (_, Err(why)) = play(seed, Kind::PLAIN, false) {
             let _ = writeln!(std::io::stderr(), "seed {seed}: {why}");
             return ExitCode::FAILURE;
         }
@@ -188,7 +199,14 @@ fn all(first: u64, count: u64) -> ExitCode {
     for (what, count) in &sum {
         let _ = writeln!(out, "{count:>12} {what}");
     }
-    let done = sum.get("histories").copied().unwrap_or_default();
-    let _ = writeln!(out, "{done} histories in {:.1} s", start.elapsed().as_secs_f64());
+    let total = |what: &str| sum.get(what).copied().unwrap_or_default();
+    let (done, seconds) = (total("histories"), start.elapsed().as_secs_f64());
+    let (events, crashes, upgrades) = (total("events"), total("crash"), total("exec in place"));
+    let _ = writeln!(
+        out,
+        "{done} histories of {events} events, with {crashes} crashes and {upgrades} upgrades, \
+         in {seconds:.1} s: {:.0} a second",
+        done as f64 / seconds
+    );
     if is_good && done == count { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -15,6 +15,7 @@ pub mod inotify;
 pub mod netlink;
 pub mod notify_socket;
 pub mod poll;
+pub mod program;
 pub mod segment;
 pub mod small;
 pub mod socket;
@@ -22,7 +23,7 @@ pub mod spawn;
 pub mod stream;
 
 pub use pisup::sys::{Errno, Fault, reason};
-pub use small::{host, notifier, own, program, signals, user, watchdog};
+pub use small::{host, notifier, own, signals, user, watchdog};
 
 use crate::world::{self, Stop};
 

@@ -61,12 +61,22 @@ pub mod signals {
 
     impl Signals {
         pub fn install() -> io::Result<Self> {
-            Ok(Self(fd::open(|_| Thing::Signals)?))
+            let own = Self(fd::open(|_| Thing::Signals)?);
+            own.let_in();
+            Ok(own)
         }
 
         pub fn take(&self) -> Arrived {
             crate::sys::pass();
             crate::world::with(|world| std::mem::take(&mut world.signals))
+        }
+
+        pub fn hold_back(&self) {
+            crate::world::with(|world| world.upgrades.holds_signals = true);
+        }
+
+        pub fn let_in(&self) {
+            crate::world::with(|world| world.upgrades.holds_signals = false);
         }
     }
 
@@ -125,33 +135,4 @@ pub mod watchdog {
     }
 
     pub fn quiet(_watchdog: BorrowedFd<'_>) {}
-}
-
-pub mod program {
-    //! Another program in the place of this one: nobody upgrades here.
-    use std::path::{Path, PathBuf};
-
-    use crate::sys::fd::{self, OwnedFd};
-    use crate::sys::{Errno, Fault};
-    use crate::world::kernel::Thing;
-
-    pub fn own_file() -> Result<OwnedFd, Fault> {
-        fd::open(|_| Thing::Sink).map_err(Fault::of("opening", "the program"))
-    }
-
-    pub fn stderr() -> OwnedFd {
-        fd::open(|_| Thing::Sink).unwrap()
-    }
-
-    pub const fn environment() -> Vec<(String, String)> {
-        Vec::new()
-    }
-
-    pub fn installed_path() -> PathBuf {
-        "/pisup".into()
-    }
-
-    pub fn replace(program: &Path, _words: &[String], _link: &OwnedFd) -> Fault {
-        Fault::of("executing", program.display())(Errno::NOSYS)
-    }
 }

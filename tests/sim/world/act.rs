@@ -1,37 +1,14 @@
 //! What processes do: scripts that the seed chooses, good ones and bad ones.
 
+use super::container::Step;
 use super::kernel::Thing;
 use super::procs::{Heeds, State};
+use super::role::Role;
 use super::{Event, Groups, World};
 use crate::graph::{Scope, Unit};
 use crate::machine::Exit;
 use crate::sys::Errno;
 use crate::sys::notify_socket::Datagram;
-
-/// What a process is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Role {
-    Main,
-    Step,
-    Probe,
-    Stop,
-    Reload,
-    /// Copies a file.
-    Keep(String, String),
-    /// Writes output to a file.
-    Log,
-    /// Makes a directory, removes files.
-    Own(Vec<String>),
-    /// Made by another process of its unit.
-    Child,
-}
-
-impl Role {
-    /// HUP and USR1 mean something to a service.
-    pub const fn heeds_hup(&self) -> bool {
-        matches!(self, Self::Main | Self::Child)
-    }
-}
 
 /// A deed.
 #[derive(Clone, Debug)]
@@ -52,32 +29,8 @@ pub enum Act {
     Done,
     /// A service that did badly does well.
     Better,
-}
-
-/// Whose a command line is, and what for.
-pub fn role_of(argv: &[String], group: Option<&str>) -> (String, Role) {
-    let words: Vec<&str> = argv.iter().map(String::as_str).collect();
-    let unit = group.unwrap_or_default().to_owned();
-    match words.as_slice() {
-        ["/pisup", "keep-file", from, to] => {
-            (unit, Role::Keep((*from).to_owned(), (*to).to_owned()))
-        }
-        ["/pisup", "log-writer", ..] => (unit, Role::Log),
-        ["/pisup", ..] => (unit, Role::Own(argv.to_vec())),
-        [program, ..] => {
-            let mut parts = program.split('/').skip(2);
-            let unit = parts.next().unwrap_or_default().to_owned();
-            let role = match parts.next() {
-                Some("step") => Role::Step,
-                Some("probe") => Role::Probe,
-                Some("stop") => Role::Stop,
-                Some("reload") => Role::Reload,
-                _ => Role::Main,
-            };
-            (unit, role)
-        }
-        [] => (unit, Role::Main),
-    }
+    /// Of an owner of a container.
+    Own(Step),
 }
 
 impl World {
@@ -102,7 +55,12 @@ impl World {
         }
         let soon = self.rng.below(if self.is_calm() { 20 } else { 600 });
         match role {
-            Role::Main => self.begin_main(serial),
+            Role::Main => {
+                self.lock(serial);
+                self.begin_service(serial);
+            }
+            Role::Owner => self.begin_owner(serial),
+            Role::Inside => self.begin_service(serial),
             Role::Log => self.then(soon, serial, Act::Drain),
             Role::Own(_) | Role::Keep(..) => self.then(soon, serial, Act::Done),
             Role::Stop => {
@@ -117,6 +75,8 @@ impl World {
                 }
                 self.ends(serial, soon, is_good);
             }
+            Role::SelfTest => self.test_itself(serial, soon, is_good),
+            Role::Guard => self.begin_guard(serial),
             Role::Child => {}
         }
     }
@@ -141,8 +101,7 @@ impl World {
         }
     }
 
-    fn begin_main(&mut self, serial: u64) {
-        self.lock(serial);
+    fn begin_service(&mut self, serial: u64) {
         let Some(unit) = self.unit_of(serial) else {
             return;
         };
@@ -203,7 +162,7 @@ impl World {
     }
 
     /// No unit has two main processes.
-    fn lock(&mut self, serial: u64) {
+    pub fn lock(&mut self, serial: u64) {
         let Some(name) = self.procs.get(&serial).map(|each| each.unit.clone()) else {
             return;
         };
@@ -248,6 +207,7 @@ impl World {
             Act::TermMain => self.term_main(serial),
             Act::Drain => self.drain_log(serial),
             Act::Done => self.do_own(serial),
+            Act::Own(step) => self.own(serial, step),
             Act::Better => {
                 if let Some(each) = self.procs.get_mut(&serial) {
                     each.serves = true;
@@ -260,7 +220,7 @@ impl World {
         }
     }
 
-    fn notify(&mut self, serial: u64, text: String) {
+    pub fn notify(&mut self, serial: u64, text: String) {
         let Some(each) = self.procs.get(&serial) else {
             return;
         };
@@ -283,7 +243,8 @@ impl World {
 
     /// Writes on standard output; with nobody to read it, the process is killed.
     fn write(&mut self, serial: u64, bytes: &[u8]) {
-        let Some(id) = self.procs.get(&serial).and_then(|each| each.stdout) else {
+        let voice = self.voice_of(serial).and_then(|voice| self.procs.get(&voice));
+        let Some(id) = voice.and_then(|each| each.stdout) else {
             return;
         };
         if let Some(pipe) = self.kernel.writes(id)
@@ -340,7 +301,7 @@ impl World {
         }
     }
 
-    fn say(&mut self, serial: u64, count: usize, ends: bool) {
+    pub fn say(&mut self, serial: u64, count: usize, ends: bool) {
         let mut bytes = vec![b'x'; count];
         if ends {
             bytes.push(b'\n');
@@ -459,7 +420,8 @@ impl World {
                 }
             }
             8 => self.then(0, serial, Act::Export),
-            9 | 10 => self.make_child(serial),
+            // What a container makes ends with it.
+            9 | 10 if self.voice_of(serial) == Some(serial) => self.make_child(serial),
             11 => self.notify(serial, "EXTEND_TIMEOUT_USEC=1000000".to_owned()),
             12 => {
                 let exit = *self.rng.pick(&[Exit::Code(0), Exit::Code(1), Exit::Signal(6)]);

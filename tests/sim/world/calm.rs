@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::act::Role;
 use super::client::Kind;
 use super::kernel::Thing;
 use super::procs::{Parent, State};
+use super::role::Role;
 use super::{Event, Groups, World};
 use crate::graph::Scope;
 use crate::machine::Exit;
@@ -67,8 +67,13 @@ impl World {
         };
         self.calm = Some(calm);
         self.dismiss_clients();
-        let mains: Vec<u64> =
-            self.procs.values().filter(|p| p.is_main).map(|each| each.serial).collect();
+        self.engine_back();
+        let mains: Vec<u64> = self
+            .procs
+            .values()
+            .filter(|p| p.is_main && p.role != Role::Owner || p.role == Role::Inside)
+            .map(|each| each.serial)
+            .collect();
         for serial in mains {
             self.at(50, Event::Act(serial, super::act::Act::Better));
         }
@@ -77,7 +82,7 @@ impl World {
             .procs
             .values()
             .filter(|p| !matches!(p.role, Role::Main | Role::Child))
-            .filter(|p| matches!(p.role, Role::Reload | Role::Step | Role::Stop))
+            .filter(|p| matches!(p.role, Role::Reload | Role::Step | Role::Stop | Role::SelfTest))
             .map(|p| p.serial)
             .collect();
         for serial in stuck {
@@ -193,6 +198,10 @@ impl World {
             return Some(format!("{} units are known", status.units.len()));
         }
         for doc in &status.units {
+            let is_container = self.graph.find(&doc.name).is_some_and(|unit| unit.is_container);
+            if let Some(what) = is_container.then(|| self.container_complaint(doc)).flatten() {
+                return Some(what);
+            }
             let mains = self.procs.values().filter(|p| p.is_main && p.unit == doc.name);
             let mains: Vec<u32> = mains.filter(|p| !p.is_dead()).map(|each| each.pid).collect();
             match doc.state.as_str() {
@@ -227,9 +236,12 @@ impl World {
                 return Some(format!("{pid} ({role:?} of {unit}) is a zombie"));
             }
             match role {
-                Role::Step | Role::Stop | Role::Reload | Role::Own(_) => {
-                    Some(format!("{pid} ({role:?} of {unit}) still runs"))
-                }
+                Role::Step
+                | Role::Stop
+                | Role::Reload
+                | Role::Own(_)
+                | Role::SelfTest
+                | Role::Guard => Some(format!("{pid} ({role:?} of {unit}) still runs")),
                 Role::Main if !each.is_main && each.state == State::Live => {
                     Some(format!("{pid} of {unit} still runs, although it handed over"))
                 }
@@ -262,13 +274,14 @@ impl World {
         let units = &self.graph.units;
         let has = |what: fn(&crate::graph::Unit) -> bool| units.iter().filter(|u| what(u)).count();
         let services = has(|unit| !unit.is_oneshot);
-        let most: [(&str, usize); 16] = [
+        let most: [(&str, usize); 17] = [
             ("epoll", 1),
             ("signals", 1),
             ("inotify", 1),
             ("lock", 1),
             ("sink", 1),
             ("link", 1),
+            ("end", 0),
             ("alarm", 0),
             ("monitor", 0),
             ("emptied", 0),
@@ -324,6 +337,7 @@ impl World {
                 let (pid, role, unit) = (each.pid, &each.role, &each.unit);
                 Err(format!("{pid} ({role:?} of {unit}) outlives the shutdown"))
             }
+            None if self.is_calm() => self.container_left().map_or(Ok(()), Err),
             None => Ok(()),
         }
     }

@@ -1,11 +1,26 @@
 //! What goes wrong from outside: signals, faults, crashes, jumps of the clock, people.
 
 use super::{Event, Groups, World};
+use crate::sys::Errno;
 
 /// Errors come in bursts of so many milliseconds, once in so many calls.
 const BURSTS: [(u64, u64); 4] = [(300, 2), (2_000, 8), (10_000, 40), (40_000, 3)];
 
 impl World {
+    /// What the system refuses now, of these.
+    pub fn draw_fault(&mut self, errors: &[Errno]) -> Result<(), Errno> {
+        let Some(rate) = self.fault_rate.filter(|_| !errors.is_empty()) else {
+            return Ok(());
+        };
+        if !self.rng.one_in(rate) {
+            return Ok(());
+        }
+        let errno = *self.rng.pick(errors);
+        *self.counts.faults.entry(name_of(errno)).or_default() += 1;
+        self.tell(|| format!("  fault {}", name_of(errno)));
+        Err(errno)
+    }
+
     pub fn chaos(&mut self) {
         if self.is_calm() {
             return;
@@ -43,6 +58,8 @@ impl World {
             19 if self.init.is_there && self.rng.one_in(4) => {
                 self.init.to_supervisor.push_back(None);
             }
+            20 => self.ask_for_upgrade(),
+            21 => self.move_engine(),
             _ => {}
         }
     }
@@ -91,5 +108,22 @@ impl World {
             self.make_dir(&directory);
             let _ = self.write_file(&path, b"x");
         }
+    }
+}
+
+/// For people.
+fn name_of(errno: Errno) -> &'static str {
+    match errno {
+        Errno::AGAIN => "EAGAIN",
+        Errno::NOMEM => "ENOMEM",
+        Errno::MFILE => "EMFILE",
+        Errno::NFILE => "ENFILE",
+        Errno::NOSPC => "ENOSPC",
+        Errno::ROFS => "EROFS",
+        Errno::INTR => "EINTR",
+        Errno::NOBUFS => "ENOBUFS",
+        Errno::IO => "EIO",
+        Errno::PIPE => "EPIPE",
+        _ => "another",
     }
 }

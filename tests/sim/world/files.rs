@@ -131,6 +131,9 @@ impl World {
         }
         self.files.put(path, Kind::File(bytes.to_vec()));
         self.notice(directory, &Change::Written(name.into()));
+        if path == "/run/pisup/state" {
+            self.check_ends(bytes);
+        }
         Ok(())
     }
 

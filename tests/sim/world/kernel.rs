@@ -25,6 +25,8 @@ pub enum Thing {
     Listener(Listener),
     Datagrams(VecDeque<Datagram>),
     Link,
+    /// Of a socket pair: which, and which end.
+    End(usize, usize),
     Pidfd(u64),
     Inotify(Notices),
     /// Wall clock: when it rings, in milliseconds, and whether it was set.
@@ -51,6 +53,7 @@ impl Thing {
             Self::Listener(_) => "listener",
             Self::Datagrams(_) => "datagrams",
             Self::Link => "link",
+            Self::End(..) => "end",
             Self::Pidfd(_) => "pidfd",
             Self::Inotify(_) => "inotify",
             Self::Alarm(..) => "alarm",
@@ -229,6 +232,7 @@ impl World {
             Some(Thing::Writer(pipe)) if self.kernel.pipes[pipe].writers == 0 => {
                 self.wake_log_writer(pipe);
             }
+            Some(Thing::End(pair, side)) => self.pair_closed((pair, side)),
             Some(Thing::Listener(listener)) => {
                 for conn in listener.backlog {
                     self.conns[conn].is_ours_open = false;
@@ -260,6 +264,7 @@ impl World {
             Thing::Listener(listener) => (!listener.backlog.is_empty(), false, false),
             Thing::Datagrams(queue) => (!queue.is_empty(), true, false),
             Thing::Link => (!self.init.to_supervisor.is_empty(), true, false),
+            Thing::End(pair, side) => self.pair_readiness((*pair, *side)),
             Thing::Pidfd(serial) => {
                 (self.procs.get(serial).is_none_or(super::procs::Proc::is_dead), false, false)
             }

@@ -8,10 +8,15 @@ pub mod calm;
 pub mod chaos;
 pub mod client;
 pub mod conn;
+pub mod container;
 pub mod files;
+pub mod found;
 pub mod init;
 pub mod kernel;
+pub mod kind;
 pub mod procs;
+pub mod role;
+pub mod upgrade;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,10 +24,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use self::calm::Calm;
 use self::client::Client;
 use self::conn::Conn;
+use self::container::Engine;
 use self::files::Files;
+use self::found::Found;
 use self::init::Init;
 use self::kernel::{Id, Kernel, Thing};
+use self::kind::Kind;
 use self::procs::Proc;
+use self::upgrade::{Origin, Upgrades};
 use crate::graph::Graph;
 use crate::rng::Rng;
 use crate::sys::Errno;
@@ -45,7 +54,9 @@ thread_local! {
 
 /// Does something in the world.
 pub fn with<T>(deed: impl FnOnce(&mut World) -> T) -> T {
-    WORLD.with_borrow_mut(|world| deed(world.get_or_insert_with(|| World::new(0, false))))
+    WORLD.with_borrow_mut(|world| {
+        deed(world.get_or_insert_with(|| World::new(0, Kind::PLAIN, false)))
+    })
 }
 
 /// Begins another world.
@@ -58,6 +69,8 @@ pub fn begin(world: World) {
 pub enum Stop {
     /// It was killed.
     Crash,
+    /// Another program is in its place.
+    Replaced,
     /// Something is wrong, and the world says what.
     Wrong,
 }
@@ -78,6 +91,8 @@ pub enum Event {
     Die(u64, crate::machine::Exit),
     Serve(usize),
     Client(u64),
+    Guard(u64),
+    EngineBack,
     Chaos,
     FaultsEnd,
     Calm,
@@ -121,6 +136,12 @@ pub struct World {
     pub groups_are: Groups,
     pub has_pidfd: bool,
     pub init: Init,
+    pub upgrades: Upgrades,
+    pub engine: Engine,
+    /// What the supervisor that begins has to leave as it is.
+    pub found: Found,
+    /// How the last main process of each unit ended, and whether it was the supervisor's child.
+    pub ends: BTreeMap<String, (bool, crate::machine::Exit)>,
     pub graph: Graph,
     pub signals: Arrived,
     pub is_sink_full: bool,
@@ -158,9 +179,9 @@ pub struct World {
 }
 
 impl World {
-    pub fn new(seed: u64, tells: bool) -> Self {
+    pub fn new(seed: u64, kind: Kind, tells: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let graph = Graph::new(&mut rng);
+        let graph = Graph::new(&mut rng, kind.containers);
         let groups_are = match rng.below(10) {
             0 => Groups::None,
             1 | 2 => Groups::V1,
@@ -185,6 +206,10 @@ impl World {
             groups_are,
             has_pidfd: !rng.one_in(10),
             init: Init { is_there: !rng.one_in(4), ..Init::default() },
+            upgrades: Upgrades::of(kind),
+            engine: Engine::of(kind),
+            found: Found::default(),
+            ends: BTreeMap::new(),
             graph,
             signals: Arrived::default(),
             is_sink_full: false,
@@ -275,8 +300,10 @@ impl World {
     }
 
     pub fn told_above(&mut self, lines: &str) {
-        if lines == "STOPPING=1" {
-            (self.is_ending, self.was_asked) = (true, true);
+        match lines {
+            "STOPPING=1" => (self.is_ending, self.was_asked) = (true, true),
+            "READY=1" => self.end_found(),
+            _ => {}
         }
     }
 
@@ -300,13 +327,7 @@ impl World {
             self.is_dead = true;
             return Err(Stop::Wrong);
         }
-        if self.crash_at.is_some_and(|at| at <= self.counts.calls) {
-            self.crash_at = None;
-            self.is_dead = true;
-            self.counts.count("crash");
-            self.tell(|| "the supervisor is killed".to_owned());
-            return Err(Stop::Crash);
-        }
+        self.killed()?;
         if self.rng.one_in(512) {
             let span = if self.rng.one_in(8) { 200 } else { 4 };
             let span = self.rng.below(span);
@@ -315,17 +336,16 @@ impl World {
         Ok(self.draw_fault(errors))
     }
 
-    fn draw_fault(&mut self, errors: &[Errno]) -> Result<(), Errno> {
-        let Some(rate) = self.fault_rate.filter(|_| !errors.is_empty()) else {
-            return Ok(());
-        };
-        if !self.rng.one_in(rate) {
+    /// Whether it is killed now.
+    fn killed(&mut self) -> Result<(), Stop> {
+        if self.crash_at.is_none_or(|at| at > self.counts.calls) {
             return Ok(());
         }
-        let errno = *self.rng.pick(errors);
-        *self.counts.faults.entry(name_of(errno)).or_default() += 1;
-        self.tell(|| format!("  fault {}", name_of(errno)));
-        Err(errno)
+        self.crash_at = None;
+        self.is_dead = true;
+        self.counts.count("crash");
+        self.tell(|| "the supervisor is killed".to_owned());
+        Err(Stop::Crash)
     }
 
     /// Time goes on, with all that happens in it.
@@ -369,6 +389,7 @@ impl World {
                 self.is_dead = true;
                 return Err(Stop::Wrong);
             }
+            self.killed()?;
             self.ready(epoll, out);
             if !out.is_empty() {
                 if self.rng.one_in(6) {
@@ -403,6 +424,8 @@ impl World {
             Event::Die(serial, exit) => self.die(serial, exit),
             Event::Serve(conn) => self.serve(conn),
             Event::Client(id) => self.client_goes_on(id),
+            Event::Guard(serial) => self.guard_goes_on(serial),
+            Event::EngineBack => self.engine_back(),
             Event::Chaos => self.chaos(),
             Event::FaultsEnd => self.fault_rate = None,
             Event::Calm => self.calm_goes_on(),
@@ -411,14 +434,21 @@ impl World {
 
     /// A supervisor begins.
     pub fn begin_life(&mut self) {
-        self.lives += 1;
+        let origin = self.become_supervisor();
         self.is_dead = false;
         self.is_up = true;
         self.is_ending = false;
-        self.supervisor = self.new_pid();
-        self.signals = Arrived::default();
         (self.spins, self.turn_calls) = (0, 0);
-        self.init_begins();
+        match origin {
+            // It knows all that the program before it knew.
+            Origin::Replaced => {}
+            Origin::Guard(_) => self.lives += 1,
+            Origin::Started => {
+                self.lives += 1;
+                self.init_begins();
+            }
+        }
+        self.look_at_found(origin);
         let (groups, init, pidfd) = (self.groups_are, self.init.is_there, self.has_pidfd);
         self.tell(|| format!("a supervisor begins; groups {groups:?}, init {init}, pidfd {pidfd}"));
         let state = self.files.read("/run/pisup/state").unwrap_or_default();
@@ -442,26 +472,11 @@ impl World {
         for fd in 0..self.kernel.fds.len() {
             self.close(fd);
         }
+        self.forget_inherited();
         self.init_loses_supervisor();
         self.orphan_all();
         let pid = self.supervisor;
         self.free_pid(pid);
         self.supervisor = 0;
-    }
-}
-
-pub fn name_of(errno: Errno) -> &'static str {
-    match errno {
-        Errno::AGAIN => "EAGAIN",
-        Errno::NOMEM => "ENOMEM",
-        Errno::MFILE => "EMFILE",
-        Errno::NFILE => "ENFILE",
-        Errno::NOSPC => "ENOSPC",
-        Errno::ROFS => "EROFS",
-        Errno::INTR => "EINTR",
-        Errno::NOBUFS => "ENOBUFS",
-        Errno::IO => "EIO",
-        Errno::PIPE => "EPIPE",
-        _ => "another",
     }
 }

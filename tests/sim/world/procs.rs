@@ -1,7 +1,7 @@
 //! Processes: born, executed, signalled, dead, reaped.
 
-use super::act::Role;
 use super::kernel::{Id, Thing};
+use super::role::{Role, role_of};
 use super::{Event, World};
 use crate::machine::Exit;
 use crate::sys::Errno;
@@ -12,6 +12,8 @@ use crate::sys::init_link::Frame;
 pub enum Parent {
     Supervisor,
     Init,
+    /// Of containers; nobody hears of their ends.
+    Engine,
     Proc(u64),
 }
 
@@ -129,7 +131,7 @@ impl World {
     pub fn parent_pid(&self, of: &Proc) -> u32 {
         match of.parent {
             Parent::Supervisor => self.supervisor,
-            Parent::Init => 1,
+            Parent::Init | Parent::Engine => 1,
             Parent::Proc(serial) => self.procs.get(&serial).map_or(1, |parent| parent.pid),
         }
     }
@@ -139,7 +141,7 @@ impl World {
         let pid = self.new_pid();
         self.next_serial += 1;
         let serial = self.next_serial;
-        let (unit, role) = super::act::role_of(&birth.argv, birth.cgroup.as_deref());
+        let (unit, role) = role_of(&birth.argv, birth.cgroup.as_deref());
         // It closes all others before it does anything that may take its time.
         let passed = birth.sockets.iter().chain(&birth.extra).copied();
         let holds: Vec<Id> = passed.chain(birth.stdin).chain(birth.stdout).collect();
@@ -174,6 +176,7 @@ impl World {
             is_good: true,
         };
         self.tell(|| format!("  fork {pid}: {}", each.argv.join(" ")));
+        self.check_begun(&each.unit, &each.role);
         self.procs.insert(serial, each);
         self.pids.insert(pid, serial);
         self.counts.count("fork");
@@ -284,6 +287,9 @@ impl World {
         };
         let (pid, is_family) = (each.pid, each.parent);
         self.tell(|| format!("  signal {number} to {pid} ({is_family:?})"));
+        if matches!(number, 9 | 15) {
+            self.check_found(serial);
+        }
         self.signal(serial, number);
         Ok(())
     }
@@ -299,6 +305,7 @@ impl World {
             19 | 20 => each.is_stopped = true,
             _ if each.state == State::Forked => each.pending = Some(number),
             1 | 10 | 12 if each.role.heeds_hup() => {}
+            2 | 15 if each.role == Role::Owner => self.owner_asked(serial),
             2 | 15 => {
                 // A process that is stopped is continued by whoever ends it.
                 if let Heeds::After(ms, exit) = each.heeds {
@@ -316,10 +323,14 @@ impl World {
             return;
         };
         each.state = State::Dead(exit);
-        (each.serves, each.is_main) = (false, false);
+        each.serves = false;
+        let main = std::mem::take(&mut each.is_main).then(|| each.unit.clone());
         let holds = std::mem::take(&mut each.holds);
         let (pid, parent, group) = (each.pid, each.parent, each.cgroup.clone());
         self.tell(|| format!("  {pid} ends: {exit:?}"));
+        if let Some(name) = main {
+            self.note_end(&name, parent, exit);
+        }
         for id in holds {
             self.let_go(id);
         }
@@ -329,6 +340,9 @@ impl World {
             }
         }
         self.counts.count("death");
+        if self.engine.is_there {
+            self.contained_ended(serial, exit);
+        }
         self.leave_children(serial);
         if let Some(group) = group
             && !self.procs.values().any(|each| each.is_in(&group))
@@ -344,7 +358,7 @@ impl World {
         match parent {
             Parent::Supervisor => self.signals.child = true,
             Parent::Init => self.init_reaps(serial),
-            Parent::Proc(_) => self.forget(serial),
+            Parent::Proc(_) | Parent::Engine => self.forget(serial),
         }
     }
 
