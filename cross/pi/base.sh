@@ -73,16 +73,23 @@ fill() {
 # initrd ROOT FILE: finds the card and hands over to what is on it. Checksums by instructions of
 # ARMv8 (arm-ce) are of no use to a Pi 2.
 initrd() {
-    local dir=$pi_out/initrd.new version path
-    version=$(basename "$1"/lib/modules/*)
+    local root=$1 dir=$pi_out/initrd.new version path
+    version=$(basename "$root"/lib/modules/*)
     rm -rf "$dir"
     mkdir -p "$dir"/{bin,dev,proc,sys,card,lib/modules}
-    cp "$1/bin/busybox" "$dir/bin/"
-    modprobe -d "$1" -S "$version" -a --show-depends \
-        phy_generic dwc2 cdc_ether rndis_host sdhci-iproc crc32c_generic ext4 loop squashfs |
-        sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | grep -v arm-ce >"$dir/order"
-    while read -r path; do cp "$path" "$dir/lib/modules/"; done <"$dir/order"
-    sed -i 's,.*/,,' "$dir/order"
+    cp "$root/bin/busybox" "$dir/bin/"
+    order() {
+        local what=$1
+        shift
+        modprobe -d "$root" -S "$version" -a --show-depends "$@" |
+            sed -n 's/^insmod \([^ ]*\).*/\1/p' | awk '!seen[$0]++' | grep -v arm-ce \
+            >"$dir/order.$what"
+        while read -r path; do cp "$path" "$dir/lib/modules/"; done <"$dir/order.$what"
+        sed -i 's,.*/,,' "$dir/order.$what"
+    }
+    order card sdhci-iproc crc32c_generic ext4 loop squashfs
+    order usb phy_generic dwc2 cdc_ether rndis_host
+    order dummy dummy
     install -m 755 "$pi_here/initrd-init" "$dir/init"
     (cd "$dir" && find . | cpio --quiet -o -H newc | gzip -1) >"$2"
     rm -rf "$dir"

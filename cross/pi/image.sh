@@ -29,7 +29,7 @@ parts() {
 # setup ROOT: as a user does it, by the package and `pisup setup`.
 setup() {
     local units=$1/etc/pisup/units options=(--profile native --with-board --name "$name")
-    options+=(--interface usb0 --address "$address" --from "$1/usr/share/pisup/units")
+    options+=(--interface eth0 --address "$address" --from "$1/usr/share/pisup/units")
     options+=(--config "$1/etc/pisup" --manifests "$1/etc/kubernetes/manifests")
     if [ "$role" = worker ]; then options+=(--master "$master"); fi
     dpkg-deb -x "$deb" "$1"

@@ -57,10 +57,19 @@ pi_format() {
 # pi_on NAME [NETDEV]: power, until pi_off; also when this script has ended, unless pi_tied is set.
 # What its console says goes to NAME.log, and what is written to the pipe NAME.console is typed.
 # (QEMU's socket for a console stops the Pi when somebody has been there and left.)
+#
+# Without NETDEV its Ethernet leads nowhere and is the kernel's own: QEMU's is on USB, which
+# interrupts the first processor a thousand times a second, and a slow machine does nothing else.
+# Behind a hub, which QEMU adds where no port is named, it is lost more often.
 pi_on() {
-    local name=$1 netdev=${2:-user,restrict=on} tie=() pid stat rest
+    local name=$1 tie=() net=(-net none) wire=none pid stat rest
     ! pi_is_on "$name" || pi_die "$name is on already: make pi-stop"
     if [ -n "${pi_tied-}" ]; then tie=(setpriv --pdeathsig KILL); fi
+    if [ $# -gt 1 ]; then
+        net=(-netdev "$2,id=wire"
+            -device "usb-net,port=1,netdev=wire,mac=52:54:00:12:34:0${name#pi-}")
+        wire=usb
+    fi
     rm -f "$pi_out/$name.console"
     mkfifo "$pi_out/$name.console"
     # Nobody who waits for a line may find it in what an earlier boot said.
@@ -70,9 +79,8 @@ pi_on() {
         -monitor none -no-reboot \
         -kernel "$pi_base/vmlinuz" -dtb "$pi_base/pi.dtb" -initrd "$pi_base/initrd" \
         -drive "file=$pi_out/$name.img,if=sd,format=raw,cache=unsafe" \
-        -netdev "$netdev,id=wire" -device "usb-net,port=1,netdev=wire,mac=52:54:00:12:34:0${name#pi-}" \
-        -serial stdio \
-        -append "console=ttyAMA0 panic=-1 quiet loglevel=3 cgroup_enable=memory" \
+        "${net[@]}" -serial stdio \
+        -append "console=ttyAMA0 panic=-1 quiet loglevel=3 cgroup_enable=memory wire=$wire" \
         <>"$pi_out/$name.console" >>"$pi_out/$name.log" 2>"$pi_out/$name.qemu" &
     pid=$!
     disown
@@ -164,7 +172,7 @@ pi_power() {
     pi_say "$1: power"
 }
 
-# pi_wired NAME [NETDEV]: until it has its Ethernet; where the emulator has lost that at the start,
+# pi_wired NAME NETDEV: until it has its Ethernet; where the emulator has lost that at the start,
 # the plug is pulled, and put in again.
 pi_wired() {
     local tries
@@ -183,7 +191,7 @@ pi_wired() {
 # pi_boot NAME: switches it on, and waits until all is ready.
 pi_boot() {
     pi_power "$1"
-    pi_wired "$1"
+    pi_follow "$1"
     pi_await "$1"
 }
 

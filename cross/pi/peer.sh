@@ -57,7 +57,7 @@ systemd_fill() {
     for link in 73-usb-net-by-mac 99-default; do
         ln -s /dev/null "$1/etc/systemd/network/$link.link"
     done
-    cp "$peer/systemd/usb0.network" "$1/etc/systemd/network/"
+    cp "$peer/systemd/eth0.network" "$1/etc/systemd/network/"
     printf '%s\n' bridge br_netfilter veth overlay vxlan tun bcm2835_wdt \
         >"$1/etc/modules-load.d/node.conf"
     echo net.ipv4.ip_forward=1 >"$1/etc/sysctl.d/node.conf"
