@@ -17,6 +17,9 @@ pub struct Found {
     services: BTreeSet<u64>,
     units: BTreeSet<String>,
     deaths: u64,
+    /// What the system has refused by then: who cannot look at a process ends it rather than have
+    /// it twice, and who cannot read the file knows nothing of it.
+    refusals: u64,
     /// Another program of the same process: it hears of every end.
     is_replaced: bool,
     /// Units of which it was not known already how they had ended.
@@ -33,7 +36,8 @@ impl World {
         let Ok(state) = State::parse(&bytes) else {
             return;
         };
-        let mut found = Found { deaths: self.deaths(), is_replaced, ..Found::default() };
+        let (deaths, refusals) = (self.deaths(), self.refusals());
+        let mut found = Found { deaths, refusals, is_replaced, ..Found::default() };
         let mut is_quiet = true;
         for (unit, life) in state.memory.units.iter().zip(&state.lives) {
             if life.exit == Some(Exit::Unknown) {
@@ -65,13 +69,22 @@ impl World {
         self.found = found;
     }
 
+    fn refusals(&self) -> u64 {
+        self.counts.faults.values().sum()
+    }
+
+    /// Whether nothing has happened that changes what is right.
+    fn is_as_found(&self) -> bool {
+        self.found.deaths == self.deaths() && self.found.refusals == self.refusals()
+    }
+
     fn deaths(&self) -> u64 {
         self.counts.things.get("death").copied().unwrap_or_default()
     }
 
     /// The supervisor ends a process, before it has said that it supervises.
     pub fn check_found(&mut self, serial: u64) {
-        if self.found.services.contains(&serial) && self.found.deaths == self.deaths() {
+        if self.found.services.contains(&serial) && self.is_as_found() {
             let name = self.procs.get(&serial).map_or_else(String::new, |own| own.unit.clone());
             self.fail(format!("{name} was ready, and is stopped by a supervisor that takes over"));
         }
@@ -80,7 +93,7 @@ impl World {
     /// It begins a process for a unit that was ready.
     pub fn check_begun(&mut self, name: &str, role: &Role) {
         let is_for_start = matches!(role, Role::Main | Role::Owner | Role::Step | Role::Stop);
-        if is_for_start && self.found.units.contains(name) && self.found.deaths == self.deaths() {
+        if is_for_start && self.found.units.contains(name) && self.is_as_found() {
             self.fail(format!(
                 "{name} was ready, and a supervisor that takes over begins {role:?}"
             ));

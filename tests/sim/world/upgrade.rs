@@ -244,8 +244,7 @@ impl World {
                 self.tell(|| "it dies at once".to_owned());
                 let after = self.rng.below(300);
                 self.pass(after);
-                self.crash_at = None;
-                false
+                self.never_began()
             }
             9 => {
                 self.counts.count("new program hangs");
@@ -254,8 +253,7 @@ impl World {
                 while !self.upgrades.is_killed && self.now < until && self.wrong.is_none() {
                     self.pass(50);
                 }
-                self.crash_at = None;
-                false
+                self.never_began()
             }
             _ => {
                 let after = self.rng.below(200);
@@ -263,6 +261,13 @@ impl World {
                 true
             }
         }
+    }
+
+    /// The process in which it was to be is gone.
+    fn never_began(&mut self) -> bool {
+        self.crash_at = None;
+        self.upgrades.origin = Origin::Started;
+        false
     }
 
     /// A process is the supervisor from now on; its number, and how it came to be that.
