@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use pisup::sys::init_link::{Frame, Heard, Link};
+use serde_json::Value;
 
 use super::machine::{Machine, PISUP, Place, can_unshare, children, script, signal, state, until};
 use super::{CONT, KILL, STOP};
@@ -25,7 +26,7 @@ const BURY: &str = "pid=$(cat HERE/number); kill $pid; while kill -0 $pid; do sl
 
 /// What is told of the service when its supervisor was killed, and `second` was in the place of
 /// the next one.
-fn told_after(second: &str) -> serde_json::Value {
+fn told_after(second: &str) -> Value {
     let place = Place::new();
     place.unit("service", SERVICE);
     let here = place.0.display().to_string();
@@ -40,14 +41,15 @@ fn told_after(second: &str) -> serde_json::Value {
     );
     let machine =
         Machine::supervise(&place, &["--supervisor", &place.at("supervisor").to_string_lossy()]);
-    let before = place.await_ready("service")["pid"].clone();
+    let field = |seen: &Value, name: &str| seen.get(name).cloned().unwrap_or_default();
+    let before = field(&place.await_ready("service"), "pid");
     signal(machine.supervisor(), KILL);
     let after = until("another run", || {
         let seen = place.status("service");
-        (seen["ready"] == true && seen["pid"] != before).then_some(seen)
+        (field(&seen, "ready") == true && field(&seen, "pid") != before).then_some(seen)
     });
-    assert_eq!(after["starts"], 2, "{after}");
-    after["exit"].clone()
+    assert_eq!(field(&after, "starts"), 2, "{after}");
+    field(&after, "exit")
 }
 
 /// It is too late for the greeting: that was in the link when the supervisor was started.
@@ -140,8 +142,7 @@ fn speaker() {
         2 => record(u32::try_from(ORPHANS).unwrap() - RECORDED),
         _ => std::thread::park(),
     }
-    // As one that fails, so that another one is started.
-    std::process::exit(1);
+    panic!("it fails, so that another one is started");
 }
 
 /// Notes the ends that are told, and the word behind them.
@@ -153,8 +154,10 @@ fn hear_until_begin(link: &Link, path: &Path) {
             text.push_str(&format!("{frame:?}\n"));
             None
         }
-        Heard::Frame(..) | Heard::Nothing => None,
-        other => panic!("{other:?}"),
+        heard => {
+            assert!(matches!(heard, Heard::Frame(..) | Heard::Nothing), "{heard:?}");
+            None
+        }
     });
     fs::write(path, text + "begin\n").unwrap();
 }
