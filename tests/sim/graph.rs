@@ -122,7 +122,7 @@ impl Graph {
             is_container: false,
             edges,
             gates,
-            policy: *rng.pick(&["always", "always", "on-failure", "on-failure", "never"]),
+            policy: rng.pick::<&str>(&["always", "always", "on-failure", "on-failure", "never"]),
             delay_ms: rng.range(1, 20) * 100,
             stop_ms: rng.range(1, 50) * 100,
             scope,
