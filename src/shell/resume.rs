@@ -209,7 +209,8 @@ impl Shell {
         }
     }
 
-    fn believe(&mut self, unit: UnitId, run: Run, lost: Gates) {
+    /// Takes gates for held of which nothing can be heard any more, if the run is alive.
+    pub(super) fn believe(&mut self, unit: UnitId, run: Run, lost: Gates) {
         let gates = self.plan.units.get(unit.index()).map(|plan| plan.spec.readiness.gates);
         let body = self.lives.get(unit.index()).and_then(|live| live.body.as_ref());
         let main = body.and_then(|body| body.main);
@@ -299,7 +300,7 @@ impl Shell {
         }
         match phase {
             Phase::Preparing { run, step: number, .. } if step.is_none() => {
-                self.perform(Action::Prepare(unit, run, number));
+                self.push(Event::StepLost(unit, run, number));
             }
             Phase::Starting { run, alive: false, .. }
                 if main.is_none_or(|pid| self.was_never_executed(unit, pid)) =>

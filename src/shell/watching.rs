@@ -6,7 +6,7 @@ use super::Shell;
 use super::children::Part;
 use super::exports;
 use super::watch::{Want, Watches};
-use crate::machine::spec::Gate;
+use crate::machine::spec::{Gate, Gates};
 use crate::machine::{Event, Hold, Phase, Run, UnitId};
 use crate::sys::files::{self, NO_FILE};
 
@@ -86,14 +86,19 @@ impl Shell {
         self.watch_ready(unit)
     }
 
-    /// The same after the start: what has come meanwhile counts.
+    /// The same after the start: what has come meanwhile counts. What was there before is not known
+    /// of a run whose process was made and not written down; then a file that is there is its own.
     pub(super) fn watch_ready_file_again(&mut self, unit: UnitId, run: Run) -> Result<(), String> {
         self.watch_ready(unit)?;
         let now = self.ready_file_of(unit)?.map(|path| files::stamp(&path));
+        if now.as_ref().is_none_or(|now| now == NO_FILE) {
+            return Ok(());
+        }
         let body = self.lives.get_mut(unit.index()).and_then(|live| live.body_of(run));
-        let before = body.and_then(|body| body.ready_file.clone());
-        if now.is_some_and(|now| now != NO_FILE && before.is_some_and(|before| before != now)) {
-            self.push(Event::Held(unit, run, Gate::File));
+        match body.and_then(|body| body.ready_file.clone()) {
+            None => self.believe(unit, run, Gates::NONE.with(Gate::File)),
+            before if before != now => self.push(Event::Held(unit, run, Gate::File)),
+            Some(_) => {}
         }
         Ok(())
     }
