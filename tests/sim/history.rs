@@ -90,26 +90,37 @@ const FOUND: [u64; 17] = [
     5283, // a route that came before it was listened for was not seen
 ];
 
-/// Arguments: a first seed and how many; `tell SEED` shows one, `tell-plain SEED` one of `FOUND`.
+/// The word for a kind of histories.
+const PLAIN: &str = "plain";
+
+/// Arguments: a first seed and how many; `tell SEED` shows one. With `plain` before them, histories
+/// have neither upgrades nor containers; those of `FOUND` never have.
 pub fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let is_plain = words.first() == Some(&PLAIN);
+    if is_plain {
+        words.remove(0);
+    }
+    let kind_of = |seed| if is_plain { Kind::PLAIN } else { Kind::of(seed) };
     std::panic::set_hook(Box::new(|info| {
         let _ = writeln!(std::io::stderr(), "{info}");
     }));
     match words.as_slice() {
         ["tell", seed] => {
             let seed = seed.parse().unwrap_or_default();
-            tell(seed, Kind::of(seed))
+            tell(seed, kind_of(seed))
         }
-        ["tell-plain", seed] => tell(seed.parse().unwrap_or_default(), Kind::PLAIN),
         ["part", first, count, step] => part(
             first.parse().unwrap_or_default(),
             count.parse().unwrap_or_default(),
             step.parse().unwrap_or(1),
+            kind_of,
         ),
-        [first, count] => all(first.parse().unwrap_or(1), count.parse().unwrap_or_default()),
-        _ => all(1, 300),
+        [first, count] => {
+            all(first.parse().unwrap_or(1), count.parse().unwrap_or_default(), is_plain)
+        }
+        _ => all(1, 300, is_plain),
     }
 }
 
@@ -129,12 +140,12 @@ fn tell(seed: u64, kind: Kind) -> ExitCode {
 }
 
 /// Every so many-th seed, as a process of its own: counts on standard output, a line each.
-fn part(first: u64, count: u64, step: u64) -> ExitCode {
+fn part(first: u64, count: u64, step: u64, kind_of: impl Fn(u64) -> Kind) -> ExitCode {
     let mut sum: BTreeMap<String, u64> = BTreeMap::new();
     let (mut failures, mut shortest) = (0, u64::MAX);
     for number in 0..count {
         let seed = first + number * step;
-        let (counts, result) = play(seed, Kind::of(seed), false);
+        let (counts, result) = play(seed, kind_of(seed), false);
         let mut add = |what: &str, count: u64| *sum.entry(what.to_owned()).or_default() += count;
         add("histories", 1);
         add("events", counts.events);
@@ -161,7 +172,7 @@ fn part(first: u64, count: u64, step: u64) -> ExitCode {
 }
 
 /// Many histories, on all processors.
-fn all(first: u64, count: u64) -> ExitCode {
+fn all(first: u64, count: u64, is_plain: bool) -> ExitCode {
     let start = Instant::now();
     for seed in FOUND {
         if let (_, Err(why)) = play(seed, Kind::PLAIN, false) {
@@ -174,7 +185,8 @@ fn all(first: u64, count: u64) -> ExitCode {
     let begin = |part: u64| -> Option<Child> {
         let share = count / parts + u64::from(part < count % parts);
         let words = [first + part, share, parts].map(|number| number.to_string());
-        Command::new(&own).arg("part").args(words).stdout(Stdio::piped()).spawn().ok()
+        let kind = is_plain.then_some(PLAIN);
+        Command::new(&own).args(kind).arg("part").args(words).stdout(Stdio::piped()).spawn().ok()
     };
     let children: Vec<Option<Child>> = (0..parts).map(begin).collect();
     let mut sum: BTreeMap<String, u64> = BTreeMap::new();

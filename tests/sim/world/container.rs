@@ -8,8 +8,8 @@
 //! made of something else.
 //!
 //! What is not so: the owner's own code is not run here (tests/engine_real.rs does that), nor does
-//! a byte go to the engine. A container is made and started at once, and its name is never another's.
-//! The engine is no unit. What is left of a unit that was taken out is not looked for.
+//! a byte go to the engine. A container is made and started at once, and its name is never
+//! another's. The engine is no unit. What is left of a unit that was taken out is not looked for.
 
 use std::collections::BTreeMap;
 

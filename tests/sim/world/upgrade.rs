@@ -5,8 +5,8 @@
 //! over goes through a socket pair that is full now and then. Exec fails, or leaves the process
 //! with its number, its children, the signals that were held back and one descriptor. The new
 //! program supervises; or is killed at one of its first calls; or dies at once; or hangs. The guard
-//! does what `helper/guard.rs` says, with a descriptor of the supervisor or without, and pisup-init,
-//! an init above, or the guard itself begins again.
+//! does what `helper/guard.rs` says, with a descriptor of the supervisor or without; and
+//! pisup-init, an init above, or the guard itself begins again.
 //!
 //! What is not so: the guard's own code is not run here, nor is a second version of the state file.
 //! A program that is executed is the same shell.
