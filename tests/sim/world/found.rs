@@ -111,6 +111,10 @@ impl World {
 
     /// A main process has ended.
     pub fn note_end(&mut self, name: &str, parent: Parent, exit: Exit) {
+        if parent != Parent::Supervisor {
+            // Who is nobody's child any more may end without anybody who tells how.
+            self.found.untold.insert(name.to_owned());
+        }
         self.ends.insert(name.to_owned(), (parent == Parent::Supervisor, exit));
     }
 

@@ -440,9 +440,9 @@ impl World {
         self.is_ending = false;
         (self.spins, self.turn_calls) = (0, 0);
         match origin {
-            // It knows all that the program before it knew.
-            Origin::Replaced => {}
-            Origin::Guard(_) => self.lives += 1,
+            // It reads the configuration anew, and leaves what is in that no more; and it knows
+            // what the program before it knew if the system does not refuse to read it.
+            Origin::Replaced | Origin::Guard(_) => self.lives += 1,
             Origin::Started => {
                 self.lives += 1;
                 self.init_begins();
