@@ -197,6 +197,7 @@ const TESTS: &[runner::Test] = tests! {
     record:
         a_file_that_is_not_taken_is_told_and_processes_are_found,
         what_waits_to_be_taken_over_is_not_forgotten,
+        a_ready_file_that_came_before_anybody_watched_counts,
         an_idle_supervisor_writes_nothing,
         a_full_disk_is_told_and_stops_nothing,
         an_ordered_end_leaves_nothing_to_go_on_from;

@@ -4,6 +4,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
+use pisup::machine::Phase;
+use pisup::wire::state::State;
+
 use crate::harness::*;
 use crate::runner::has_groups;
 
@@ -74,6 +77,36 @@ pub fn what_waits_to_be_taken_over_is_not_forgotten() {
     write("go", "");
     assert_eq!(node.ready("plain"), plain);
     assert_eq!(read("starts"), "x\n");
+}
+
+pub fn a_ready_file_that_came_before_anybody_watched_counts() {
+    if !has_groups() {
+        return note("no groups: there is nothing to find processes by");
+    }
+    let mut node = Node::new();
+    let own = "[command]\nexec = [\"@double\", \"append @dir/begun x\", \
+               \"await-file @dir/go\", \"replace @dir/own.ready x\", \"wait\"]\n\
+               [ready]\nfile = \"@dir/own.ready\"\ntimeout = \"never\"\n";
+    node.unit("own", own);
+    node.start();
+    let own = pid_of(&node.until("own", |s| s["state"] == "starting" && !s["pid"].is_null()));
+    until("it runs", || path("begun").exists());
+    node.signal("KILL");
+    node.wait_end();
+    // As if it had been killed before it wrote down what it had made.
+    let mut state = State::parse(read("run/state").as_bytes()).unwrap();
+    state.at = state.lives[0].since;
+    let body = state.lives[0].body.as_mut().unwrap();
+    (body.main, body.session, body.ready_file) = (None, None, None);
+    let Phase::Starting { alive, .. } = &mut state.memory.units[0].state.phase else {
+        panic!("{state:?}");
+    };
+    *alive = false;
+    write("run/state", &state.render());
+    write("go", "");
+    until("it is made", || path("own.ready").exists());
+    node.start();
+    assert_eq!(node.ready("own"), own);
 }
 
 /// The process of a unit, by what the state file says.
