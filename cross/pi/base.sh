@@ -76,7 +76,7 @@ initrd() {
     local root=$1 dir=$pi_out/initrd.new version path
     version=$(basename "$root"/lib/modules/*)
     rm -rf "$dir"
-    mkdir -p "$dir"/{bin,dev,proc,sys,card,lib/modules}
+    mkdir -p "$dir"/{bin,dev,proc,card,lib/modules}
     cp "$root/bin/busybox" "$dir/bin/"
     order() {
         local what=$1
