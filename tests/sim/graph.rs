@@ -44,7 +44,7 @@ pub struct Unit {
     pub exports: bool,
     keeps: bool,
     /// Whose values its command line has.
-    uses: Vec<String>,
+    pub uses: Vec<String>,
     pub has_socket: bool,
     has_log_file: bool,
     health: Option<&'static str>,
