@@ -38,7 +38,7 @@ impl World {
         };
         let (deaths, refusals) = (self.deaths(), self.refusals());
         let mut found = Found { deaths, refusals, is_replaced, ..Found::default() };
-        // A value that has changed meanwhile has others begun again, and those that are bound to them.
+        // A value that has changed meanwhile has others begun again, and who is bound to them.
         let mut is_quiet = self.graph.units.iter().all(|unit| unit.uses.is_empty());
         for (unit, life) in state.memory.units.iter().zip(&state.lives) {
             if life.exit == Some(Exit::Unknown) {
