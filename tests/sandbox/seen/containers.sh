@@ -127,36 +127,32 @@ another_one() {
     [ "$(containers)" = 1 ]
 }
 
-ends_while_there_is_no_supervisor() {
-    local before same old starts
+# ends_while_away [owner]: the container ends while there is no supervisor, and no owner either.
+ends_while_away() {
+    local before same old starts killed
     before=$(snapshot)
     same=$(identity)
     old=$(supervisor)
     starts=$(field keeper starts)
+    killed=("$old")
+    if [ $# -gt 0 ]; then killed+=("$(owner)"); fi
     enter touch /run/hold
-    enter kill -9 "$old"
+    enter kill -9 "${killed[@]}"
     await 30 is_gone "$old"
     container_ends_with_7
     enter rm /run/hold
     await 60 is_another_than "$old"
     another_one "$before" "$starts" "$same"
+}
+
+ends_while_there_is_no_supervisor() {
+    ends_while_away
     [ "$(field keeper exit.code)" = 7 ]
     ctl events keeper | grep -F 'exit code 7'
 }
 
 ends_while_there_is_neither() {
-    local before same old starts
-    before=$(snapshot)
-    same=$(identity)
-    old=$(supervisor)
-    starts=$(field keeper starts)
-    enter touch /run/hold
-    enter kill -9 "$old" "$(owner)"
-    await 30 is_gone "$old"
-    container_ends_with_7
-    enter rm /run/hold
-    await 60 is_another_than "$old"
-    another_one "$before" "$starts" "$same"
+    ends_while_away owner
     # Nobody was there to hear of the container's end: what is told is that of its owner.
     [ "$(field keeper exit.signal)" = KILL ]
 }
