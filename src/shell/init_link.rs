@@ -86,9 +86,9 @@ impl InitLink {
         self.exits.iter().rfind(|(dead, _)| *dead == pid).map(|(_, exit)| *exit)
     }
 
-    /// Who died while there was no supervisor, and how.
-    pub fn take_exits(&mut self) -> Vec<(u32, Exit)> {
-        std::mem::take(&mut self.exits)
+    /// All have been looked up.
+    pub fn forget_exits(&mut self) {
+        self.exits.clear();
     }
 
     /// Asks for the ends of all that have died by now; whether there is anybody to ask. `begin`

@@ -397,9 +397,8 @@ impl Shell {
 
     /// Those who died meanwhile: how, as far as anybody can tell.
     fn hear_of_the_dead(&mut self) {
-        let told = self.init.take_exits();
         for pid in self.children.gone() {
-            let exit = told.iter().rfind(|(dead, _)| *dead == pid).map(|(_, exit)| *exit);
+            let exit = self.init.exit_of(pid);
             let is_step = self.children.get(pid).is_some_and(|c| matches!(c.part, Part::Step(..)));
             match exit {
                 Some(GIVEN_UP) if is_step => self.dead(pid, Exit::Unknown),
@@ -408,5 +407,6 @@ impl Shell {
                 None => self.dead(pid, Exit::Unknown),
             }
         }
+        self.init.forget_exits();
     }
 }

@@ -132,22 +132,18 @@ impl Shell {
         said.truncate(count);
         let said = String::from_utf8_lossy(&said).trim().to_owned();
         let name = trial.program.display();
-        if !exit.is_success() {
-            let how = cause::exit(exit);
-            let message = format!("{name}: its self-test ended with {how}: {said}");
-            self.refuse(trial.client, code::FAILED, message);
-            return self.flush_client(trial.client);
-        }
-        if self.machine.is_shutting_down() {
+        let message = if !exit.is_success() {
+            format!("{name}: its self-test ended with {}: {said}", cause::exit(exit))
+        } else if self.machine.is_shutting_down() {
             // What is asked for beyond it, and who waits for it, only this program knows.
-            let message = "no upgrade: a shutdown has begun meanwhile".to_owned();
-            self.refuse(trial.client, code::FAILED, message);
-            return self.flush_client(trial.client);
-        }
-        log::info!("{name} ({said}) takes over");
-        let why = self.hand_over(&trial);
-        log::error!("no upgrade: {why}");
-        self.refuse(trial.client, code::FAILED, format!("nothing has changed: {why}"));
+            "no upgrade: a shutdown has begun meanwhile".to_owned()
+        } else {
+            log::info!("{name} ({said}) takes over");
+            let why = self.hand_over(&trial);
+            log::error!("no upgrade: {why}");
+            format!("nothing has changed: {why}")
+        };
+        self.refuse(trial.client, code::FAILED, message);
         self.flush_client(trial.client);
     }
 
